@@ -1,0 +1,167 @@
+"""Events: what the scripts tell of each change, in order, so that PostgreSQL can be derived from them alone.
+
+A stream entry holds the events of one batch. Its id is `<epoch>-<seq of its last event>`, counted by the script.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from engine.errors import HoldfastError
+from engine.keys import Keys
+
+Kind = Literal["reserve", "commit", "release", "extend", "expire", "adjust"]
+Lines = tuple[tuple[str, int], ...]
+
+
+class Reserved(Struct, frozen=True, array_like=True):
+    """Emitted by reserve.lua; `customer` is "" for a guest."""
+
+    token: str
+    customer: str
+    created_ms: int
+    expires_ms: int
+    fingerprint: str
+    lines: Lines
+
+
+class Committed(Struct, frozen=True, array_like=True):
+    """Emitted by commit.lua."""
+
+    token: str
+    reference: str
+    lines: Lines
+
+
+class Released(Struct, frozen=True, array_like=True):
+    """Emitted by release.lua."""
+
+    token: str
+    lines: Lines
+
+
+class Expired(Struct, frozen=True, array_like=True):
+    """Emitted by expire.lua."""
+
+    token: str
+    lines: Lines
+
+
+class Extended(Struct, frozen=True, array_like=True):
+    """Emitted by extend.lua."""
+
+    token: str
+    expires_ms: int
+
+
+class Adjusted(Struct, frozen=True, array_like=True):
+    """Emitted by adjust.lua; `customer_limit` 0 is none."""
+
+    sku: str
+    delta: int
+    reason: str
+    reference: str
+    create: Literal[0, 1]
+    customer_limit: int
+
+
+Body = Reserved | Committed | Released | Expired | Extended | Adjusted
+BODIES: dict[Kind, type[Body]] = {
+    "reserve": Reserved,
+    "commit": Committed,
+    "release": Released,
+    "extend": Extended,
+    "expire": Expired,
+    "adjust": Adjusted,
+}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(BODIES[kind]) for kind in get_args(Kind)}
+_decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_memories = msgspec.json.Decoder(list[tuple[str, str]]).decode
+
+
+class Event(Struct, frozen=True):
+    """One change at its place in the log; `at_ms` is Redis' clock."""
+
+    epoch: int
+    seq: int
+    at_ms: int
+    kind: Kind
+    body: Body
+
+
+class Poison(Struct, frozen=True):
+    """Something in the log that cannot be read or applied, as text, and why. `kind` is "entry" for a whole entry."""
+
+    epoch: int
+    seq: int
+    at_ms: int
+    kind: str
+    payload: str
+    reason: str
+
+
+class Entry(Struct, frozen=True):
+    """One stream entry: the events `first_seq` to `last_seq`, and the memories made with them (token, JSON).
+
+    `first_seq` is None when the entry cannot even say how many events it holds.
+    """
+
+    epoch: int
+    first_seq: int | None
+    last_seq: int
+    events: tuple[Event | Poison, ...]
+    memories: tuple[tuple[str, str], ...]
+    at_ms: int
+
+
+class LogGap(HoldfastError):
+    """The log does not go on where PostgreSQL's offset ends: events are missing, and nothing after them is applied."""
+
+
+def read_event(epoch: int, seq: int, at_ms: int, kind: str, payload: bytes) -> Event | Poison:
+    """Read one event; what does not fit its kind is Poison."""
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), f"no event is of kind {kind!r}")
+    try:
+        return Event(epoch, seq, at_ms, kind, decoder.decode(payload))  # type: ignore[arg-type]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), str(error))
+
+
+def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
+    """Read one stream entry; whatever in it cannot be read is Poison."""
+    epoch, last_seq = (int(part) for part in entry_id.split("-"))
+    try:
+        kind, at_ms, count = fields["kind"], int(fields["at"]), int(fields["n"])
+        raw = _decode_events(fields["events"])
+        memories = tuple(_decode_memories(fields["memories"])) if "memories" in fields else ()
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
+        return _unreadable(epoch, last_seq, fields, repr(error))
+    if len(raw) != count:
+        return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(raw)} found")
+    first = last_seq - count + 1
+    events = tuple(read_event(epoch, first + i, at_ms, kind, bytes(part)) for i, part in enumerate(raw))
+    return Entry(epoch, first, last_seq, events, memories, at_ms)
+
+
+def _unreadable(epoch: int, last_seq: int, fields: dict[str, str], reason: str) -> Entry:
+    whole = Poison(epoch, last_seq, 0, "entry", msgspec.json.encode(fields).decode(), f"unreadable entry: {reason}")
+    return Entry(epoch, None, last_seq, (whole,), (), 0)
+
+
+async def entries_after(
+    redis: Redis, keys: Keys, epoch: int, seq: int, max_entries: int, block_ms: int | None = None
+) -> list[Entry]:
+    """The entries after event (`epoch`, `seq`), in order; waits up to `block_ms` for a first one."""
+    answer: Any = await redis.xread({keys.events: f"{epoch}-{seq}"}, count=max_entries, block=block_ms)
+    streams = answer.items() if isinstance(answer, dict) else answer
+    found: list[Entry] = []
+    for _, entries in streams:
+        flat = entries[0] if entries and isinstance(entries[0], list) else entries
+        found.extend(read_entry(entry_id, fields) for entry_id, fields in flat)
+    return found

@@ -1,0 +1,112 @@
+"""Holds: time-limited claims on one or more SKUs, all or nothing, that end exactly once."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+from msgspec import Struct
+
+MAX_LINES = 100
+MAX_QUANTITY = 10_000
+MAX_TTL_S = 86_400
+MAX_BATCH_HOLDS = 500
+ID_PREFIX = "hold_"
+MAX_TOKEN_LENGTH = 64
+
+
+class HoldStatus(enum.StrEnum):
+    """`held` ends as exactly one of the other three."""
+
+    HELD = "held"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class Line(Struct, frozen=True):
+    """Units of one SKU within a hold."""
+
+    sku: str
+    quantity: int
+
+
+class Hold(Struct, frozen=True):
+    """A hold as it stood at one moment; times are ms since 1970 by Redis' clock."""
+
+    token: str
+    status: HoldStatus
+    customer_id: str | None
+    created_ms: int
+    expires_ms: int
+    lines: tuple[Line, ...]
+
+    @property
+    def id(self) -> str:
+        return ID_PREFIX + self.token
+
+
+class Reserve(Struct, frozen=True):
+    """A claim to be made. `token` names the hold; `lines` has each SKU once (see `sum_lines`).
+
+    `group` and `position` (from 1) tie the holds of one keyed batch call together.
+    """
+
+    token: str
+    fingerprint: str
+    customer_id: str | None
+    ttl_ms: int
+    lines: tuple[Line, ...]
+    group: str | None = None
+    position: int = 0
+
+
+class HoldAnswer(Struct, frozen=True):
+    """A hold after an operation; `replayed` when this key had been answered before."""
+
+    hold: Hold
+    replayed: bool
+
+
+class HoldRecord(Struct, frozen=True, array_like=True):
+    """A hold as Redis keeps it (lua/prelude.lua): `customer` is "" for a guest, `ttl_ms` the one first asked for."""
+
+    status: HoldStatus
+    customer: str
+    created_ms: int
+    expires_ms: int
+    ttl_ms: int
+    fingerprint: str
+    lines: tuple[tuple[str, int], ...]
+
+    def hold(self, token: str) -> Hold:
+        """The hold that this record is of."""
+        lines = tuple(Line(sku, quantity) for sku, quantity in self.lines)
+        return Hold(token, self.status, self.customer or None, self.created_ms, self.expires_ms, lines)
+
+    def as_first_answered(self) -> HoldRecord:
+        """The record as it was when the hold was made, for the replay of its reserve."""
+        return msgspec.structs.replace(self, status=HoldStatus.HELD, expires_ms=self.created_ms + self.ttl_ms)
+
+
+decode_record = msgspec.json.Decoder(HoldRecord).decode
+
+
+def sum_lines(lines: list[tuple[str, int]]) -> tuple[Line, ...]:
+    """One line a SKU, in order of first mention, quantities summed."""
+    sums: dict[str, int] = {}
+    for sku, quantity in lines:
+        sums[sku] = sums.get(sku, 0) + quantity
+    return tuple(Line(sku, quantity) for sku, quantity in sums.items())
+
+
+def token_of(hold_id: str) -> str | None:
+    """The token in a hold's id; None for what cannot be one."""
+    token = hold_id.removeprefix(ID_PREFIX)
+    if (
+        token == hold_id
+        or not 1 <= len(token) <= MAX_TOKEN_LENGTH
+        or not token.replace("-", "").replace("_", "").isalnum()
+    ):
+        return None
+    return token if token.isascii() else None

@@ -1,0 +1,48 @@
+"""Idempotency: an operation's token is derived from who asks and its key, so that asking twice is asking once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+
+import msgspec
+
+TOKEN_BYTES = 16
+FINGERPRINT_BYTES = 8
+MAX_KEY_LENGTH = 255
+
+
+class Keyed(msgspec.Struct, frozen=True):
+    """An operation that its client named: the token that its key leads to, and the fingerprint of its payload."""
+
+    token: str
+    fingerprint: str
+
+
+def fresh_token() -> str:
+    """A token for an operation without a key: 128 random bits, URL-safe."""
+    return _text(secrets.token_bytes(TOKEN_BYTES))
+
+
+def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
+    """The token of `client`'s operation `verb` under idempotency key `key`; `position` tells apart a batch's holds.
+
+    Keys are scoped by client and verb, so one key may name a reserve and its commit.
+    """
+    digest = hashlib.blake2b(digest_size=TOKEN_BYTES)
+    for part in (client, verb, key, str(position)):
+        data = part.encode()
+        digest.update(len(data).to_bytes(4, "big"))
+        digest.update(data)
+    return _text(digest.digest())
+
+
+def fingerprint(payload: object) -> str:
+    """A short hash of a decoded payload: equal for equal content, whatever its white space or field order was."""
+    encoded = msgspec.json.encode(payload, order="sorted")
+    return hashlib.blake2b(encoded, digest_size=FINGERPRINT_BYTES).hexdigest()
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

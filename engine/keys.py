@@ -1,0 +1,38 @@
+"""Names of every Redis key of a shard; all of them carry the shard's hash tag, so that a script stays in one slot."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """The keys of one shard. `prelude` is the order in which lua/prelude.lua expects the shared ones."""
+
+    def __init__(self, shard: int = 0) -> None:
+        self.shard = shard
+        self.tag = f"{{s{shard}}}:"
+        self.meta = f"{self.tag}meta"
+        self.stock = f"{self.tag}stock"
+        self.deadlines = f"{self.tag}deadlines"
+        self.customers = f"{self.tag}customers"
+        self.events = f"{self.tag}events"
+        self.skus = f"{self.tag}skus"
+        self.orphans = f"{self.tag}orphans"
+        self.flush_lease = f"{self.tag}flush-lease"
+        self.hold_prefix = f"{self.tag}hold:"
+        self.memory_prefix = f"{self.tag}memory:"
+        self.prelude = (
+            self.meta,
+            self.stock,
+            self.deadlines,
+            self.customers,
+            self.events,
+            self.skus,
+            self.orphans,
+        )
+
+    def hold(self, token: str) -> str:
+        """The record of the hold whose id is `hold_<token>`."""
+        return self.hold_prefix + token
+
+    def memory(self, token: str) -> str:
+        """What is remembered of the keyed operation with this token."""
+        return self.memory_prefix + token

@@ -1,0 +1,117 @@
+"""Lanes: while one batch of a verb is on the wire, the next operations collect; no timer, everything bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from engine.errors import Unavailable
+
+Op = TypeVar("Op")
+Answer = TypeVar("Answer")
+
+
+class Lane(Generic[Op, Answer]):
+    """Collects operations and sends them in batches, few of them on the wire at once.
+
+    At low load a batch is one operation and nothing waits; under load batches grow by themselves. `send` gets the
+    operations in order and answers them in order. A caller that goes away harms nobody: its operation is dropped if it
+    was not sent yet, otherwise its answer is.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[Op]], Awaitable[Sequence[Answer]]],
+        *,
+        max_batch: int,
+        max_pending: int,
+        in_flight: int,
+    ) -> None:
+        self._send = send
+        self._max_batch = max_batch
+        self._max_pending = max_pending
+        self._free = in_flight
+        self._waiting: deque[tuple[list[Op], asyncio.Future[list[Answer]]]] = deque()
+        self._waiting_count = 0
+        self._woken = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Operations not yet on the wire."""
+        return self._waiting_count
+
+    async def submit(self, operation: Op) -> Answer:
+        """Send one operation with the next batch. Raises Unavailable when too many wait already."""
+        return (await self.submit_together([operation]))[0]
+
+    async def submit_together(self, operations: list[Op]) -> list[Answer]:
+        """Send these in one batch, neither split nor reordered, whatever its size."""
+        if self._waiting_count + len(operations) > self._max_pending:
+            raise Unavailable(f"more than {self._max_pending} operations are waiting")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Answer]] = loop.create_future()
+        self._waiting.append((operations, future))
+        self._waiting_count += len(operations)
+        if self._free and not self._woken:
+            # Not at once: what else arrives in this turn of the event loop shall ride along.
+            self._woken = True
+            loop.call_soon(self._dispatch)
+        return await future
+
+    async def close(self) -> None:
+        """Wait for everything on the wire; what still waits is refused."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(Unavailable("shutting down"))
+        self._waiting.clear()
+        self._waiting_count = 0
+
+    def _dispatch(self) -> None:
+        self._woken = False
+        while self._free:
+            batch = self._take()
+            if not batch:
+                return
+            self._free -= 1
+            task = asyncio.get_running_loop().create_task(self._deliver(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _take(self) -> list[tuple[list[Op], asyncio.Future[list[Answer]]]]:
+        batch: list[tuple[list[Op], asyncio.Future[list[Answer]]]] = []
+        size = 0
+        while self._waiting:
+            operations, future = self._waiting[0]
+            if batch and size + len(operations) > self._max_batch:
+                break
+            self._waiting.popleft()
+            self._waiting_count -= len(operations)
+            if not future.done():
+                batch.append((operations, future))
+                size += len(operations)
+        return batch
+
+    async def _deliver(self, batch: list[tuple[list[Op], asyncio.Future[list[Answer]]]]) -> None:
+        try:
+            answers = await self._send([operation for operations, _ in batch for operation in operations])
+            start = 0
+            for operations, future in batch:
+                if not future.done():
+                    future.set_result(list(answers[start : start + len(operations)]))
+                start += len(operations)
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller of the batch must hear of it
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            self._free += 1
+            self._dispatch()

@@ -1,0 +1,139 @@
+"""Restore: put a shard's state into Redis as the scripts would have left it. Only behind a closed fence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from engine.holds import HoldRecord, HoldStatus
+from engine.keys import Keys
+from engine.stock import StockLevel, row_of_level
+
+PART = 1_000
+
+
+class Meta(Struct, frozen=True):
+    """The shard's own record: whose log this is and how long. `epoch` is None while the fence is closed in Redis."""
+
+    epoch: int | None
+    seq: int
+    flushed: int
+    installation: str | None
+
+
+class KeptHold(Struct, frozen=True):
+    """A hold to put back: its record, and how long from now Redis keeps it, in ms."""
+
+    token: str
+    record: HoldRecord
+    keep_ms: int
+
+
+class KeptMemory(Struct, frozen=True):
+    """A keyed operation's memory to put back, as the script wrote it, and how long from now Redis keeps it, in ms."""
+
+    token: str
+    memory: str
+    keep_ms: int
+
+
+class Restorer:
+    """Writes through a client that no fence guards; nothing reserves meanwhile, since the shard has no epoch."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def meta(self) -> Meta:
+        """What this Redis says of itself."""
+        fields: dict[Any, Any] = await self._redis.hgetall(self._keys.meta)
+        epoch = fields.get("epoch")
+        return Meta(
+            epoch=None if epoch is None else int(epoch),
+            seq=int(fields.get("seq", 0)),
+            flushed=int(fields.get("flushed", 0)),
+            installation=fields.get("installation"),
+        )
+
+    async def now_ms(self) -> int:
+        """Redis' clock."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def is_empty(self) -> bool:
+        """Whether nothing of the shard's substance is there."""
+        return not await self._redis.exists(self._keys.stock, self._keys.events, self._keys.deadlines)
+
+    async def close(self) -> None:
+        """From now on every script answers "fenced"."""
+        await self._redis.hdel(self._keys.meta, "epoch")
+
+    async def open(self, epoch: int, installation: str) -> None:
+        """Begin `epoch` of the log at event 0: the last step, after which scripts work."""
+        fields: dict[Any, Any] = {"epoch": epoch, "seq": 0, "flushed": 0, "installation": installation}
+        await self._redis.hset(self._keys.meta, mapping=fields)
+
+    async def wipe(self) -> None:
+        """Remove everything of the shard."""
+        part: list[str] = []
+        async for key in self._redis.scan_iter(match=f"{_escape(self._keys.tag)}*", count=PART):
+            part.append(key)
+            if len(part) >= PART:
+                await self._redis.unlink(*part)
+                part = []
+        if part:
+            await self._redis.unlink(*part)
+
+    async def put_levels(self, parts: AsyncIterable[list[StockLevel]]) -> int:
+        """Stock rows and the list of SKUs; returns how many."""
+        count = 0
+        async for part in parts:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hset(self._keys.stock, mapping={level.sku: row_of_level(level) for level in part})
+                pipeline.zadd(self._keys.skus, {level.sku: 0 for level in part})
+                await pipeline.execute()
+            count += len(part)
+        return count
+
+    async def put_holds(self, parts: AsyncIterable[list[KeptHold]]) -> int:
+        """Hold records, and the deadlines of the live ones; returns how many."""
+        count = 0
+        async for part in parts:
+            deadlines = {kept.token: kept.record.expires_ms for kept in part if kept.record.status is HoldStatus.HELD}
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for kept in part:
+                    pipeline.set(self._keys.hold(kept.token), msgspec.json.encode(kept.record), px=kept.keep_ms)
+                if deadlines:
+                    pipeline.zadd(self._keys.deadlines, deadlines)
+                await pipeline.execute()
+            count += len(part)
+        return count
+
+    async def put_customers(self, parts: AsyncIterable[list[tuple[str, str, int]]]) -> int:
+        """Units held and sold to one customer of a SKU with a limit (SKU, customer, units); returns how many."""
+        count = 0
+        async for part in parts:
+            fields: dict[Any, Any] = {f"{sku}|{customer}": units for sku, customer, units in part}
+            await self._redis.hset(self._keys.customers, mapping=fields)
+            count += len(part)
+        return count
+
+    async def put_memories(self, parts: AsyncIterable[list[KeptMemory]]) -> int:
+        """Memories of keyed operations; returns how many."""
+        count = 0
+        async for part in parts:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for kept in part:
+                    pipeline.set(self._keys.memory(kept.token), kept.memory, px=kept.keep_ms)
+                await pipeline.execute()
+            count += len(part)
+        return count
+
+
+def _escape(tag: str) -> str:
+    """The tag as a literal in a glob pattern."""
+    return tag.replace("[", "\\[").replace("{", "\\{").replace("}", "\\}")

@@ -1,0 +1,126 @@
+"""Settings: the one reader of the environment. Everything else is handed a `Settings`.
+
+Each variable is `HOLDFAST_` and the field's name in capitals, so `high_water_events` is read from
+`HOLDFAST_HIGH_WATER_EVENTS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "HOLDFAST_"
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class SettingsError(ValueError):
+    """The environment holds a value that Holdfast cannot run with; the message names the variable and the mend."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator may set. Units are the last word of a name: `_s`, `_ms`, `_bytes`, `_events`."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    data_dir: str = ".holdfast"
+    redis_url: str | None = None
+    database_url: str | None = None
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    auth: Literal["keys", "off"] = "keys"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: bool = True
+
+    # How long a hold lives
+    default_hold_ttl_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
+    max_hold_life_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
+    retention_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 86_400
+
+    # Bounds of the batches
+    max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 256
+    max_pending: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    batches_in_flight: Annotated[int, Meta(ge=1, le=16)] = 2
+
+    # Overload: past this many unflushed events a reserve is refused with 503
+    high_water_events: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+
+    # Connections
+    redis_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    redis_retries: Annotated[int, Meta(ge=0, le=10)] = 3
+    database_pool: Annotated[int, Meta(ge=2, le=200)] = 5
+
+    # Periods of the timetable, and the size of a flush
+    flush_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
+    expire_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 1
+    reconcile_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    trim_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    flush_batch_events: Annotated[int, Meta(ge=1, le=100_000)] = 5_000
+
+    # Bounds of a request
+    body_limit_bytes: Annotated[int, Meta(ge=1_024)] = 64 * 1024
+    batch_body_limit_bytes: Annotated[int, Meta(ge=1_024)] = 1024 * 1024
+    drain_timeout_s: Annotated[int, Meta(ge=0, le=600)] = 10
+
+    def with_urls(self, redis_url: str, database_url: str) -> Settings:
+        """The same settings, pointed at these two servers."""
+        return msgspec.structs.replace(self, redis_url=redis_url, database_url=database_url)
+
+    def require_redis_url(self) -> str:
+        if self.redis_url is None:
+            raise SettingsError(f"{PREFIX}REDIS_URL is not set: point it at a Redis, such as redis://127.0.0.1:6379/0")
+        return self.redis_url
+
+    def require_database_url(self) -> str:
+        if self.database_url is None:
+            raise SettingsError(
+                f"{PREFIX}DATABASE_URL is not set: point it at a PostgreSQL, such as postgresql://user@127.0.0.1/holdfast"
+            )
+        return self.database_url
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that make another process read these same settings."""
+        values = msgspec.to_builtins(self)
+        return {
+            PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check `HOLDFAST_*`; an empty value counts as unset. Raises SettingsError for what cannot be used."""
+    source = os.environ if environment is None else environment
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    given: dict[str, object] = {}
+    for variable, value in source.items():
+        if not variable.startswith(PREFIX) or value == "":
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in fields:
+            raise SettingsError(f"{variable} is not a setting of Holdfast; see README.md for the list")
+        try:
+            given[name] = msgspec.convert(value, fields[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{variable}={value!r} cannot be used: {error}") from None
+    settings = Settings(**given)  # type: ignore[arg-type]
+    _check_url("REDIS_URL", settings.redis_url, ("redis", "rediss", "unix"))
+    _check_url("DATABASE_URL", settings.database_url, ("postgres", "postgresql"))
+    return settings
+
+
+def _check_url(name: str, url: str | None, schemes: tuple[str, ...]) -> None:
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} is not a URL: {error}") from None
+    if parts.scheme not in schemes:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise SettingsError(f"{PREFIX}{name} must start with {expected}")

@@ -1,0 +1,312 @@
+"""A shard: the six verbs on stock and holds, each batched into its script, and what can be read beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from engine import answers
+from engine.errors import Unavailable
+from engine.fence import Fence, Fenced
+from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
+from engine.idempotency import Keyed
+from engine.keys import Keys
+from engine.lanes import Lane
+from engine.refusals import Refused
+from engine.scripts import Script, load_scripts
+from engine.settings import Settings
+from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
+
+SWEEP_HOLDS = 500
+TRANSIENT = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, Fenced)
+TRANSIENT_ERRORS = ("MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED")
+
+Observer = Callable[[str, int, float], None]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation on its way to a script: its own keys, and its arguments after the base index of those keys."""
+
+    keys: tuple[str, ...]
+    arguments: tuple[Any, ...]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What a script said of one operation, and Redis' clock as it said so."""
+
+    now_ms: int
+    status: str
+    rest: Sequence[Any]
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """Events made but not yet applied in PostgreSQL: how many, and the age of the oldest."""
+
+    epoch: int
+    seq: int
+    events: int
+    lag_s: float
+
+
+class Shard:
+    """One hash tag's stock and holds. Expected refusals are `Refused` values; `Unavailable` is raised for faults."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        fence: Fence,
+        settings: Settings,
+        *,
+        keys: Keys | None = None,
+        scripts: dict[str, Script] | None = None,
+        observe: Observer = lambda _verb, _size, _seconds: None,
+    ) -> None:
+        self.keys = keys or Keys()
+        self.fence = fence
+        self._redis = redis
+        self._settings = settings
+        self._scripts = scripts or load_scripts()
+        self._observe = observe
+        self._lanes: dict[str, Lane[Operation, Answered]] = {
+            verb: Lane(
+                partial(self._send, verb),
+                max_batch=settings.max_batch,
+                max_pending=settings.max_pending,
+                in_flight=settings.batches_in_flight,
+            )
+            for verb in self._scripts
+        }
+        self._sweep_lock = asyncio.Lock()
+        self._swept_until_ms = 0
+
+    @property
+    def waiting(self) -> int:
+        """Operations not yet on the wire, over all verbs."""
+        return sum(lane.waiting for lane in self._lanes.values())
+
+    async def close(self) -> None:
+        """Wait for what is on the wire; the client stays open, it is its maker's."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+    # The six verbs
+
+    async def reserve(self, request: Reserve) -> HoldAnswer | Refused:
+        """Claim all lines or none, until the time to live is over.
+
+        A hold past its deadline never stands in the way: before a refusal everything that was due is reclaimed.
+        """
+        return (await self._reserve_all([request]))[0]
+
+    async def reserve_group(self, requests: list[Reserve]) -> list[HoldAnswer | Refused]:
+        """Claim each hold for itself, in order, in one batch that shares one memory."""
+        return await self._reserve_all(requests)
+
+    async def _reserve_all(self, requests: list[Reserve]) -> list[HoldAnswer | Refused]:
+        lane = self._lanes["reserve"]
+        answered = await lane.submit_together([self._reserve_operation(request) for request in requests])
+        due_ms = max((answer.now_ms for answer in answered if answer.status == "due"), default=None)
+        if due_ms is not None:
+            await self._sweep(due_ms)
+            again = [i for i, answer in enumerate(answered) if answer.status == "due"]
+            fresh = await lane.submit_together([self._reserve_operation(requests[i], swept=1) for i in again])
+            answered = list(answered)
+            for i, answer in zip(again, fresh, strict=True):
+                answered[i] = answer
+        return [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
+
+    def _reserve_operation(self, request: Reserve, swept: int = 0) -> Operation:
+        keys: tuple[str, ...] = (self.keys.hold(request.token),)
+        if request.group is not None:
+            keys = (*keys, self.keys.memory(request.group))
+        lines = [(line.sku, line.quantity) for line in request.lines]
+        customer = request.customer_id or ""
+        return Operation(keys, (customer, request.ttl_ms, request.fingerprint, lines, request.position, swept))
+
+    async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
+        """Sell the units of a live hold. A committed hold answers the same again."""
+        keys, is_keyed, fingerprint = self._keyed(token, keyed)
+        operation = Operation(keys, (is_keyed, fingerprint, reference))
+        return answers.settled(token, await self._lanes["commit"].submit(operation))
+
+    async def release(self, token: str) -> HoldAnswer | Refused:
+        """Give the units of a live hold back. A released hold answers the same again."""
+        operation = Operation((self.keys.hold(token),), ())
+        return answers.settled(token, await self._lanes["release"].submit(operation))
+
+    async def extend(self, token: str, ttl_s: int, keyed: Keyed | None = None) -> HoldAnswer | Refused:
+        """Let a live hold live `ttl_s` from now, at most `max_hold_life_s` from its making; never less than it has."""
+        keys, is_keyed, fingerprint = self._keyed(token, keyed)
+        life_ms = self._settings.max_hold_life_s * 1000
+        operation = Operation(keys, (is_keyed, fingerprint, ttl_s * 1000, life_ms))
+        return answers.settled(token, await self._lanes["extend"].submit(operation))
+
+    async def adjust(self, request: Adjust) -> StockAnswer | Refused:
+        """Receive units or write them off; `available` never goes below 0."""
+        lane = self._lanes["adjust"]
+        answer = await lane.submit(self._adjust_operation(request))
+        if answer.status == "due":
+            await self._sweep(answer.now_ms)
+            answer = await lane.submit(self._adjust_operation(request, swept=1))
+        return answers.adjusted(request.sku, answer)
+
+    def _adjust_operation(self, request: Adjust, swept: int = 0) -> Operation:
+        create, limit = int(request.create), request.customer_limit or 0
+        arguments = (request.fingerprint, request.sku, request.delta, create, limit, request.reason, request.reference)
+        return Operation((self.keys.memory(request.token),), (*arguments, swept))
+
+    async def expire_due(self, max_holds: int = SWEEP_HOLDS) -> int:
+        """Give back the units of at most `max_holds` holds past their deadline; returns how many ended."""
+        seconds, micros = await self._read("TIME")
+        tokens = await self._due_tokens(int(seconds) * 1000 + int(micros) // 1000, max_holds)
+        return sum(answer.status == "expired" for answer in await self._expire(tokens))
+
+    async def expire_orphan(self, token: str, customer_id: str | None, lines: list[tuple[str, int]]) -> bool:
+        """Give back what an orphaned hold held, as PostgreSQL knows it; False when it is no orphan (any more)."""
+        operation = Operation((self.keys.hold(token),), (customer_id or "", lines))
+        return (await self._lanes["expire"].submit(operation)).status == "expired"
+
+    async def adopt_orphan(self, token: str) -> bool:
+        """Count a hold among the orphans when Redis has neither its record nor its deadline; False when it has."""
+        found, score = await self._read_all(("EXISTS", self.keys.hold(token)), ("ZSCORE", self.keys.deadlines, token))
+        if found or score is not None:
+            return False
+        await self._read("SADD", self.keys.orphans, token)
+        return True
+
+    async def acknowledge(self, seq: int) -> int:
+        """Let go of every event up to `seq` of this epoch, which PostgreSQL has applied; returns the backlog."""
+        answer = await self._lanes["acknowledge"].submit(Operation((), (seq,)))
+        return int(answer.rest[0])
+
+    # Reading
+
+    async def stock(self, sku: str) -> StockLevel | None:
+        """The counts of one SKU now."""
+        row = await self._read("HGET", self.keys.stock, sku)
+        return None if row is None else level_of_row(sku, row)
+
+    async def stock_of(self, skus: list[str]) -> dict[str, StockLevel]:
+        """The counts of those of these SKUs that exist, all at one moment."""
+        if not skus:
+            return {}
+        rows = await self._read("HMGET", self.keys.stock, *skus)
+        return {sku: level_of_row(sku, row) for sku, row in zip(skus, rows, strict=True) if row is not None}
+
+    async def stock_page(self, after: str | None, limit: int) -> StockPage:
+        """At most `limit` SKUs that come after `after`, in byte order."""
+        start = "-" if after is None else f"({after}"
+        skus = await self._read("ZRANGEBYLEX", self.keys.skus, start, "+", "LIMIT", 0, limit + 1)
+        levels = await self.stock_of(skus[:limit])
+        return StockPage(list(levels.values()), skus[limit - 1] if len(skus) > limit else None)
+
+    async def hold(self, token: str) -> Hold | None:
+        """A hold, `expired` from its deadline on whether it was swept or not; None once Redis let go of it."""
+        record, clock = await self._read_all(("GET", self.keys.hold(token)), ("TIME",))
+        if record is None:
+            return None
+        found = decode_record(record).hold(token)
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        if found.status is HoldStatus.HELD and now_ms >= found.expires_ms:
+            found = msgspec.structs.replace(found, status=HoldStatus.EXPIRED)
+        return found
+
+    async def orphans(self, limit: int) -> list[str]:
+        """At most `limit` tokens of holds that came due while their record was gone."""
+        return list(await self._read("SRANDMEMBER", self.keys.orphans, limit))
+
+    async def backlog(self) -> Backlog:
+        """How far PostgreSQL is behind."""
+        numbers, oldest, clock = await self._read_all(
+            ("HMGET", self.keys.meta, "seq", "flushed"),
+            ("XRANGE", self.keys.events, "-", "+", "COUNT", 1),
+            ("TIME",),
+        )
+        seq, flushed = int(numbers[0]), int(numbers[1])
+        lag_s = 0.0
+        if seq > flushed and oldest:
+            at_ms = int(dict(oldest[0][1])["at"])
+            lag_s = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - at_ms / 1000)
+        return Backlog(self.fence.epoch, seq, seq - flushed, lag_s)
+
+    # The way to Redis
+
+    def _keyed(self, token: str, keyed: Keyed | None) -> tuple[tuple[str, ...], int, str]:
+        hold = self.keys.hold(token)
+        if keyed is None:
+            return (hold,), 0, ""
+        return (hold, self.keys.memory(keyed.token)), 1, keyed.fingerprint
+
+    async def _sweep(self, until_ms: int) -> None:
+        async with self._sweep_lock:
+            while self._swept_until_ms < until_ms:
+                tokens = await self._due_tokens(until_ms, SWEEP_HOLDS)
+                await self._expire(tokens)
+                if len(tokens) < SWEEP_HOLDS:
+                    self._swept_until_ms = until_ms
+
+    async def _due_tokens(self, until_ms: int, limit: int) -> list[str]:
+        return list(await self._read("ZRANGEBYSCORE", self.keys.deadlines, "-inf", until_ms, "LIMIT", 0, limit))
+
+    async def _expire(self, tokens: list[str]) -> list[Answered]:
+        if not tokens:
+            return []
+        operations = [Operation((self.keys.hold(token),), ("", None)) for token in tokens]
+        return await self._lanes["expire"].submit_together(operations)
+
+    async def _send(self, verb: str, operations: list[Operation]) -> list[Answered]:
+        keys = list(self.keys.prelude)
+        payload = []
+        for operation in operations:
+            payload.append((len(keys) + 1, *operation.arguments))
+            keys.extend(operation.keys)
+        settings = self._settings
+        argument = msgspec.json.encode(
+            (self.fence.epoch, settings.retention_s * 1000, settings.high_water_events, payload)
+        )
+        started = time.perf_counter()
+        try:
+            now_ms, given = await self._scripts[verb].run(self._redis, keys, argument)
+        except RedisError as error:
+            raise self._unavailable(error) from error
+        self._observe(verb, len(operations), time.perf_counter() - started)
+        if given == "fenced":
+            self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
+            raise Unavailable(self.fence.reason)
+        return [Answered(now_ms, status, rest) for status, *rest in given]
+
+    async def _read(self, *command: Any) -> Any:
+        return (await self._read_all(command))[0]
+
+    async def _read_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Answers that are true: the epoch is read with them, since an emptied Redis would answer "unknown" to all."""
+        epoch = self.fence.epoch
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hget(self.keys.meta, "epoch")
+                for command in commands:
+                    pipeline.execute_command(*command)
+                found, *results = await pipeline.execute()
+        except RedisError as error:
+            raise self._unavailable(error) from error
+        if found != str(epoch):
+            self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
+            raise Unavailable(self.fence.reason)
+        return list(results)
+
+    @staticmethod
+    def _unavailable(error: RedisError) -> Exception:
+        if isinstance(error, TRANSIENT):
+            return Unavailable(f"Redis is unavailable: {error}")
+        if isinstance(error, ResponseError) and str(error).startswith(TRANSIENT_ERRORS):
+            return Unavailable(f"Redis is unavailable: {error}")
+        return error

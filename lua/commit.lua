@@ -1,0 +1,52 @@
+-- Purpose: sell the units of live holds.
+-- KEYS:    prelude; base = the hold, base+1 = the operation's memory where keyed is 1
+-- ARGV:    operation [base, keyed, fingerprint, reference or ""]
+-- Answers: ["committed", record] | ["replayed", record] | ["key-reused"] | ["unknown-hold"]
+--          | ["hold-expired"] | ["hold-not-live", status]
+-- Emits:   commit [hold, reference, lines]
+-- Flags:   allow-oom
+--
+-- The deadline is judged by this server's clock, swept or not: an expired hold never sells. Committing a committed hold
+-- is the retry of a lost reply, so it answers the same again.
+
+local records = load_holds()
+local sold, events = {}, {}
+
+local function judge(operation)
+  local key = KEYS[operation[1]]
+  local record = records[key]
+  if not record then
+    return { 'unknown-hold' }
+  end
+  if record[STATUS] == 'committed' then
+    return { 'committed', cjson.encode(record) }, true
+  end
+  if is_expired(record) then
+    return { 'hold-expired' }
+  end
+  if record[STATUS] ~= 'held' then
+    return { 'hold-not-live', record[STATUS] }
+  end
+  record[STATUS] = 'committed'
+  sold[#sold + 1] = { key = key, record = record }
+  events[#events + 1] = { last_part(key), operation[4], record[LINES] }
+  return { 'committed', cjson.encode(record) }, true
+end
+
+local function replay(operation)
+  local record = records[KEYS[operation[1]]]
+  return record and { 'replayed', cjson.encode(record) } or { 'unknown-hold' }
+end
+
+local answers = {}
+for i, operation in ipairs(operations) do
+  answers[i] = once(operation, memory_key(operation), operation[3], judge, replay)
+end
+
+if #events > 0 then
+  emit('commit', events)
+  settle(sold, true)
+end
+save_memories()
+
+return { now, answers }

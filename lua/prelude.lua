@@ -1,0 +1,254 @@
+-- Shared by every verb: the batch, the clock, the fence, stock rows and the event log.
+--
+-- KEYS[1] meta       hash     epoch, seq (events made), flushed (events applied in PostgreSQL)
+-- KEYS[2] stock      hash     sku -> [available, reserved, sold, received, customer_limit (0: none)]
+-- KEYS[3] deadlines  zset     hold id -> expires_at in ms
+-- KEYS[4] customers  hash     sku|customer -> units held and sold, for SKUs with a customer_limit
+-- KEYS[5] events     stream   <epoch>-<seq of the entry's last event>
+-- KEYS[6] skus       zset     every SKU, for listing in order
+-- KEYS[7] orphans    set      hold ids whose deadline passed while their record was gone
+-- KEYS[8…]                    the keys of each operation, found through its base index
+--
+-- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], each operation [base, …] as its verb says
+--
+-- Answers [now_ms, one answer an operation]; an answer is [status, …]. A single "fenced" in place of the answers
+-- means that this caller's epoch is not the log's: nothing was read as true and nothing was changed.
+--
+-- A script has no rollback, so every verb judges first and writes last, and its first write is the event: if that is
+-- refused (no memory, a repeated sequence), nothing has changed.
+
+local META, STOCK, DEADLINES, CUSTOMERS, EVENTS, SKUS, ORPHANS =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+
+local MAX_ARGS = 4000 -- Lua's unpack is bounded at about 8,000 values
+
+local batch = cjson.decode(ARGV[1])
+local EPOCH, RETENTION_MS, HIGH_WATER, operations = batch[1], batch[2], batch[3], batch[4]
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+local meta = redis.call('HMGET', META, 'epoch', 'seq', 'flushed')
+if tonumber(meta[1] or '-1') ~= EPOCH then
+  return { now, 'fenced' }
+end
+local seq = tonumber(meta[2])
+local backlog = seq - tonumber(meta[3])
+
+local function integer(value)
+  return string.format('%.0f', value)
+end
+
+-- Calls a command with any number of trailing arguments, a bounded part at a time; collects array answers.
+local function call_in_parts(command, key, arguments)
+  local answers = {}
+  for first = 1, #arguments, MAX_ARGS do
+    local last = math.min(first + MAX_ARGS - 1, #arguments)
+    local part = redis.call(command, key, unpack(arguments, first, last))
+    if type(part) == 'table' then
+      for i = 1, last - first + 1 do
+        answers[first + i - 1] = part[i]
+      end
+    end
+  end
+  return answers
+end
+
+-- Stock rows of this batch: read once, judged and summed in memory, written once.
+local rows, touched = {}, {}
+
+local function names_of(set)
+  local names = {}
+  for name in pairs(set) do
+    names[#names + 1] = name
+  end
+  return names
+end
+
+local function load_rows(wanted)
+  local skus = names_of(wanted)
+  local values = call_in_parts('HMGET', STOCK, skus)
+  for i, sku in ipairs(skus) do
+    if values[i] then
+      local row = cjson.decode(values[i])
+      rows[sku] = { available = row[1], reserved = row[2], sold = row[3], received = row[4], limit = row[5] }
+    end
+  end
+end
+
+local function move(sku, available, reserved, sold)
+  local row = rows[sku]
+  row.available = row.available + available
+  row.reserved = row.reserved + reserved
+  row.sold = row.sold + sold
+  touched[sku] = true
+end
+
+local function save_rows()
+  local flat = {}
+  for sku in pairs(touched) do
+    local row = rows[sku]
+    flat[#flat + 1] = sku
+    flat[#flat + 1] = '[' .. integer(row.available) .. ',' .. integer(row.reserved) .. ',' .. integer(row.sold) .. ','
+      .. integer(row.received) .. ',' .. integer(row.limit) .. ']'
+  end
+  call_in_parts('HSET', STOCK, flat)
+end
+
+-- Units held and sold to one customer, for SKUs with a limit: the same read-once, write-once.
+local customers, customers_touched = {}, {}
+
+local function load_customers(wanted)
+  local fields = names_of(wanted)
+  local values = call_in_parts('HMGET', CUSTOMERS, fields)
+  for i, field in ipairs(fields) do
+    customers[field] = tonumber(values[i] or '0')
+  end
+end
+
+local function count_customer(field, units)
+  customers[field] = customers[field] + units
+  customers_touched[field] = true
+end
+
+local function save_customers()
+  local flat, gone = {}, {}
+  for field in pairs(customers_touched) do
+    if customers[field] > 0 then
+      flat[#flat + 1] = field
+      flat[#flat + 1] = integer(customers[field])
+    else
+      gone[#gone + 1] = field
+    end
+  end
+  call_in_parts('HSET', CUSTOMERS, flat)
+  call_in_parts('HDEL', CUSTOMERS, gone)
+end
+
+-- Hold records: [status, customer or "", created ms, expires ms, first ttl ms, fingerprint, [[sku, quantity]…]]
+local STATUS, CUSTOMER, CREATED, EXPIRES, TTL, FINGERPRINT, LINES = 1, 2, 3, 4, 5, 6, 7
+
+-- The id in a hold's or a memory's key.
+local function last_part(key)
+  return string.match(key, '([^:]+)$')
+end
+
+-- The records under these keys, by key.
+local function load_records(keys)
+  local records = {}
+  local values = redis.call('MGET', unpack(keys))
+  for i, key in ipairs(keys) do
+    records[key] = values[i] and cjson.decode(values[i]) or nil
+  end
+  return records
+end
+
+-- The records of the operations' holds, with every stock row and customer count that settling them can touch.
+-- `told` may add records that only the caller knows, before the rows are read.
+local function load_holds(told)
+  local keys, wanted, wanted_customers = {}, {}, {}
+  for i, operation in ipairs(operations) do
+    keys[i] = KEYS[operation[1]]
+  end
+  local records = load_records(keys)
+  if told then
+    told(records)
+  end
+  for _, record in pairs(records) do
+    for _, line in ipairs(record[LINES]) do
+      wanted[line[1]] = true
+      if record[CUSTOMER] ~= '' then
+        wanted_customers[line[1] .. '|' .. record[CUSTOMER]] = true
+      end
+    end
+  end
+  load_rows(wanted)
+  load_customers(wanted_customers)
+  return records
+end
+
+local function is_expired(record)
+  return record[STATUS] == 'expired' or (record[STATUS] == 'held' and now >= record[EXPIRES])
+end
+
+-- Takes every unit of these holds out of `reserved`: into `sold` for a sale, otherwise back into `available`.
+local function settle(holds, is_sale)
+  local settled = {}
+  for _, hold in ipairs(holds) do
+    local record = hold.record
+    for _, line in ipairs(record[LINES]) do
+      local sku, quantity = line[1], line[2]
+      if is_sale then
+        move(sku, 0, -quantity, quantity)
+      else
+        move(sku, quantity, -quantity, 0)
+        if record[CUSTOMER] ~= '' and rows[sku].limit > 0 then
+          count_customer(sku .. '|' .. record[CUSTOMER], -quantity)
+        end
+      end
+    end
+    redis.call('SET', hold.key, cjson.encode(record), 'PX', RETENTION_MS)
+    settled[#settled + 1] = last_part(hold.key)
+  end
+  call_in_parts('ZREM', DEADLINES, settled)
+  save_rows()
+  save_customers()
+end
+
+-- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered.
+local memories, fresh_memories = {}, {}
+
+local function recall(key)
+  if memories[key] == nil then
+    local value = redis.call('GET', key)
+    memories[key] = value and cjson.decode(value) or false
+  end
+  return memories[key]
+end
+
+local function remember(key, memory)
+  memories[key] = memory
+  fresh_memories[#fresh_memories + 1] = key
+end
+
+local function save_memories()
+  for _, key in ipairs(fresh_memories) do
+    redis.call('SET', key, cjson.encode(memories[key]), 'PX', RETENTION_MS)
+  end
+end
+
+-- Judges an operation once for its memory's key; without a key (nil) every time. `judge` answers and, for what
+-- succeeded, names what to remember; `replay` makes the first answer again from that.
+local function once(operation, key, fingerprint, judge, replay)
+  local memory = key and recall(key)
+  if memory then
+    return memory[1] == fingerprint and replay(operation, memory[2]) or { 'key-reused' }
+  end
+  local answer, result = judge(operation)
+  if key and result ~= nil then
+    remember(key, { fingerprint, result })
+  end
+  return answer
+end
+
+-- The key of an operation's memory, beside its hold's, when its client named it.
+local function memory_key(operation)
+  return operation[2] == 1 and KEYS[operation[1] + 1] or nil
+end
+
+-- One entry for all the events of a batch; its id is the sequence of the last one. The memories made with them travel
+-- along, so that asking twice is still asking once after Redis was rebuilt.
+local function emit(kind, events)
+  local last = seq + #events
+  local entry = { 'kind', kind, 'at', integer(now), 'n', #events, 'events', cjson.encode(events) }
+  if #fresh_memories > 0 then
+    local travelling = {}
+    for i, key in ipairs(fresh_memories) do
+      travelling[i] = { last_part(key), cjson.encode(memories[key]) }
+    end
+    entry[#entry + 1] = 'memories'
+    entry[#entry + 1] = cjson.encode(travelling)
+  end
+  redis.call('XADD', EVENTS, integer(EPOCH) .. '-' .. integer(last), unpack(entry))
+  redis.call('HSET', META, 'seq', integer(last))
+end
