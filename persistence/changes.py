@@ -1,0 +1,145 @@
+"""Changes: events folded into rows, and the statements that write them. Knows no offset and no stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from engine.errors import HoldfastError
+from engine.events import Adjusted, Committed, Event, Expired, Extended, Lines, Released, Reserved
+from engine.holds import ID_PREFIX
+from persistence.moments import timestamp_of
+from persistence.pool import Connection
+from persistence.sql import queries
+
+
+class MissingRow(HoldfastError):
+    """An event speaks of a hold or a SKU that PostgreSQL has never heard of."""
+
+
+class _Hold(Struct):
+    status: str
+    customer: str
+    created_at: datetime
+    expires_at: datetime
+    settled_at: datetime | None
+    reference: str
+    ttl_ms: int
+    fingerprint: str
+    lines: Lines
+
+
+class Changes:
+    """What a run of events amounts to. A hold that is made and ends within the run is written once, as it ended."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._ledger: list[tuple[str, int, int, str, int, int, int, str, str, datetime]] = []
+        self._levels: list[tuple[str, int, datetime]] = []
+        self._made: dict[str, _Hold] = {}
+        self._settled: dict[str, tuple[str, str, datetime]] = {}
+        self._extended: dict[str, datetime] = {}
+        for event in events:
+            self._fold(event)
+
+    def _fold(self, event: Event) -> None:
+        body, at = event.body, timestamp_of(event.at_ms)
+        match body:
+            case Reserved():
+                hold_id = ID_PREFIX + body.token
+                self._made[hold_id] = _Hold(
+                    status="held",
+                    customer=body.customer,
+                    created_at=timestamp_of(body.created_ms),
+                    expires_at=timestamp_of(body.expires_ms),
+                    settled_at=None,
+                    reference="",
+                    ttl_ms=body.expires_ms - body.created_ms,
+                    fingerprint=body.fingerprint,
+                    lines=body.lines,
+                )
+                self._move(event, body.lines, (-1, 1, 0), hold_id)
+            case Committed():
+                self._settle(event, "committed", body.token, body.lines, (0, -1, 1), body.reference)
+            case Released():
+                self._settle(event, "released", body.token, body.lines, (1, -1, 0))
+            case Expired():
+                self._settle(event, "expired", body.token, body.lines, (1, -1, 0))
+            case Extended():
+                hold_id, expires_at = ID_PREFIX + body.token, timestamp_of(body.expires_ms)
+                if hold_id in self._made:
+                    self._made[hold_id].expires_at = expires_at
+                else:
+                    self._extended[hold_id] = expires_at
+            case Adjusted():
+                if body.create:
+                    self._levels.append((body.sku, body.customer_limit, at))
+                row = (body.sku, event.epoch, event.seq, event.kind, body.delta, 0, 0, body.reference, body.reason, at)
+                self._ledger.append(row)
+
+    def _settle(
+        self, event: Event, status: str, token: str, lines: Lines, signs: tuple[int, int, int], reference: str = ""
+    ) -> None:
+        hold_id, at = ID_PREFIX + token, timestamp_of(event.at_ms)
+        made = self._made.get(hold_id)
+        if made is None:
+            self._settled[hold_id] = (status, reference, at)
+        else:
+            made.status, made.reference, made.settled_at = status, reference, at
+        self._move(event, lines, signs, reference or hold_id)
+
+    def _move(self, event: Event, lines: Lines, signs: tuple[int, int, int], reference: str) -> None:
+        at = timestamp_of(event.at_ms)
+        available, reserved, sold = signs
+        for sku, quantity in lines:
+            deltas = (available * quantity, reserved * quantity, sold * quantity)
+            self._ledger.append((sku, event.epoch, event.seq, event.kind, *deltas, reference, "", at))
+
+    async def write(self, connection: Connection, shard: int) -> None:
+        """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors."""
+        sql = queries("flush")
+        if self._levels:
+            await connection.execute(sql["insert_levels"], *_columns(self._levels))
+        if self._ledger:
+            counts = await connection.fetchrow(sql["insert_ledger_events"], shard, *_columns(self._ledger))
+            if counts is None or counts["skus"] != counts["moved"]:
+                raise MissingRow("an event moves units of a SKU that was never created")
+        await self._write_holds(connection)
+
+    async def _write_holds(self, connection: Connection) -> None:
+        sql = queries("flush")
+        if self._made:
+            holds = [
+                (
+                    hold_id,
+                    hold.status,
+                    hold.customer,
+                    hold.created_at,
+                    hold.expires_at,
+                    hold.settled_at,
+                    hold.reference,
+                    hold.ttl_ms,
+                    hold.fingerprint,
+                )
+                for hold_id, hold in self._made.items()
+            ]
+            lines = [
+                (hold_id, position, sku, quantity)
+                for hold_id, hold in self._made.items()
+                for position, (sku, quantity) in enumerate(hold.lines)
+            ]
+            await connection.execute(sql["insert_holds"], *_columns(holds))
+            await connection.execute(sql["insert_hold_lines"], *_columns(lines))
+        older = self._settled.keys() | self._extended.keys()
+        if older and await connection.fetchval(sql["count_holds"], list(older)) != len(older):
+            raise MissingRow("an event speaks of a hold that was never made")
+        if self._extended:
+            await connection.execute(sql["extend_holds"], *_columns(list(self._extended.items())))
+        if self._settled:
+            settled = [(hold_id, *ending) for hold_id, ending in self._settled.items()]
+            await connection.execute(sql["settle_holds"], *_columns(settled))
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

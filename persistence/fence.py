@@ -1,0 +1,134 @@
+"""Verification: a Redis process is compared with PostgreSQL, and mended if behind, before anyone reserves on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from engine.connection import connect
+from engine.errors import HoldfastError, Unavailable
+from engine.fence import Fence
+from engine.keys import Keys
+from engine.restore import Meta, Restorer
+from engine.settings import Settings
+from persistence.flush import read_offset
+from persistence.pool import FAULTS, Connection, Pool
+from persistence.rebuild import Rebuilt, rebuild_shard
+from persistence.sql import queries
+
+Verdict = Literal["verified", "initialised", "rebuilt"]
+
+
+async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None = None) -> Verdict:
+    """Compare the Redis that `settings` names with PostgreSQL's offset, mend what is behind, and open the fence.
+
+    Redis ahead is normal. Redis behind, empty or half rebuilt is rebuilt. Raises Unavailable, and leaves the fence
+    closed, when one of the two is out of reach or when only an operator can tell what is true.
+    """
+    keys = keys or Keys()
+    redis = connect(settings)
+    try:
+        async with redis.client() as client, _shard_lock(pool, keys):
+            run_id = await _run_id(client)
+            verdict = await _judge(settings, pool, client, keys)
+            meta = await Restorer(client, keys).meta()
+            if meta.epoch is None or await _run_id(client) != run_id:
+                raise Unavailable("Redis changed while it was being verified")
+            fence.open(run_id, meta.epoch)
+            return verdict
+    except RedisError as error:
+        raise Unavailable(f"Redis is unavailable: {error}") from error
+    except asyncpg.UndefinedTableError as error:
+        raise Unavailable("the database is not migrated: run holdfast migrate") from error
+    except (*FAULTS, asyncpg.PostgresError) as error:
+        raise Unavailable(f"PostgreSQL is unavailable: {error}") from error
+    except HoldfastError as error:
+        raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from error
+    finally:
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def _shard_lock(pool: Pool, keys: Keys) -> AsyncIterator[None]:
+    sql = queries("rebuild")
+    async with pool.acquire() as connection:
+        await connection.execute(sql["lock_shard"], keys.shard)
+        try:
+            yield
+        finally:
+            if not connection.is_closed():
+                await connection.execute(sql["unlock_shard"], keys.shard)
+
+
+async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> Rebuilt:
+    """Rebuild Redis from PostgreSQL whatever it holds, after applying what its log still holds beyond the offset.
+
+    Every process that reserves notices the new epoch and verifies it for itself. Raises Unavailable or LogGap.
+    """
+    keys = keys or Keys()
+    redis = connect(settings)
+    try:
+        async with redis.client() as client, _shard_lock(pool, keys), pool.acquire() as connection:
+            meta = await Restorer(client, keys).meta()
+            await _refuse_foreign(connection, meta)
+            return await rebuild_shard(connection, client, keys, settings.retention_s)
+    except RedisError as error:
+        raise Unavailable(f"Redis is unavailable: {error}") from error
+    finally:
+        await redis.aclose()
+
+
+async def _refuse_foreign(connection: Connection, meta: Meta) -> str:
+    installation: str = await connection.fetchval(queries("rebuild")["read_installation"])
+    if meta.installation not in (None, installation):
+        raise Unavailable(
+            "this Redis belongs to another database: point HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL at a pair"
+        )
+    return installation
+
+
+async def _run_id(client: Redis) -> str:
+    return str((await client.info("server"))["run_id"])
+
+
+async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> Verdict:
+    restorer = Restorer(client, keys)
+    meta = await restorer.meta()
+    async with pool.acquire() as connection:
+        offset = await read_offset(connection, keys.shard)
+        installation = await _refuse_foreign(connection, meta)
+        if offset is None:
+            return await _begin(connection, restorer, keys, meta, installation)
+        if meta.epoch is not None and meta.epoch > offset.epoch:
+            raise Unavailable(
+                f"PostgreSQL is behind Redis by an epoch ({offset.epoch} after {meta.epoch}): it was restored from a "
+                "backup; restore Redis from the same time, or empty it, and the ledger decides"
+            )
+        if meta.epoch == offset.epoch and meta.seq >= offset.seq:
+            return "verified"
+        await rebuild_shard(connection, client, keys, settings.retention_s)
+        return "rebuilt"
+
+
+async def _begin(connection: Connection, restorer: Restorer, keys: Keys, meta: Meta, installation: str) -> Verdict:
+    if meta.epoch is None:
+        if not await restorer.is_empty():
+            raise Unavailable(
+                "PostgreSQL is empty, but this Redis holds a shard without its record: empty it, or point "
+                "HOLDFAST_DATABASE_URL at the database that belongs to it"
+            )
+        await connection.execute(queries("flush")["insert_offset"], keys.shard, 1, 0)
+        await restorer.open(1, installation)
+        return "initialised"
+    if meta.flushed > 0:
+        raise Unavailable(
+            "PostgreSQL is empty, but this Redis has already let go of events that were flushed elsewhere: "
+            "point HOLDFAST_DATABASE_URL at the database that belongs to it"
+        )
+    await connection.execute(queries("flush")["insert_offset"], keys.shard, meta.epoch, 0)
+    return "verified"

@@ -1,0 +1,125 @@
+"""The flush: events of a shard's log become rows of PostgreSQL, exactly once, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from engine.errors import HoldfastError
+from engine.events import Entry, Event, LogGap, Poison, entries_after
+from engine.keys import Keys
+from persistence.changes import Changes, MissingRow
+from persistence.moments import timestamp_of
+from persistence.pool import Connection
+from persistence.sql import queries
+
+MAX_ENTRIES_PER_READ = 200
+
+POISONOUS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, MissingRow, OverflowError)
+"""What an event raises that can never be applied; anything else is a fault of the moment and is tried again."""
+
+
+class Offset(Struct, frozen=True):
+    """The place in a shard's log up to which PostgreSQL has applied it."""
+
+    epoch: int
+    seq: int
+
+
+class Drained(Struct, frozen=True):
+    """One transaction of the flush: where it got to, how many events it took, how many of them were set aside."""
+
+    offset: Offset
+    events: int
+    quarantined: int
+
+
+async def read_offset(connection: Connection, shard: int) -> Offset | None:
+    """The stored offset, None before the first one."""
+    row = await connection.fetchrow(queries("flush")["read_offset"], shard)
+    return None if row is None else Offset(row["epoch"], row["seq"])
+
+
+async def drain_once(connection: Connection, redis: Redis, keys: Keys, max_events: int) -> Drained:
+    """Apply the next events, at most about `max_events`, in one transaction, and store the new offset with them.
+
+    The offset's row is locked from the read to the commit, so two drainers cannot apply the same events, and one that
+    was stopped in between finds its transaction gone. Trimming the log is the caller's next step. Raises LogGap when
+    events are missing.
+    """
+    sql = queries("flush")
+    async with connection.transaction():
+        row = await connection.fetchrow(sql["lock_offset"], keys.shard)
+        if row is None:
+            raise HoldfastError("the shard has no offset: the fence was never verified")
+        offset = Offset(row["epoch"], row["seq"])
+        entries = await _next_entries(redis, keys, offset, max_events)
+        if not entries:
+            return Drained(offset, 0, 0)
+        quarantined = await _apply_entries(connection, keys.shard, entries)
+        fresh = Offset(offset.epoch, entries[-1].last_seq)
+        await connection.execute(sql["move_offset"], keys.shard, fresh.epoch, fresh.seq)
+    return Drained(fresh, fresh.seq - offset.seq, quarantined)
+
+
+async def _next_entries(redis: Redis, keys: Keys, offset: Offset, max_events: int) -> list[Entry]:
+    taken: list[Entry] = []
+    seq, count = offset.seq, 0
+    while count < max_events:
+        entries = await entries_after(redis, keys, offset.epoch, seq, MAX_ENTRIES_PER_READ)
+        for entry in entries:
+            expected = seq + 1
+            if entry.epoch != offset.epoch or (entry.first_seq or expected) != expected:
+                found = f"{entry.epoch}-{entry.first_seq}"
+                raise LogGap(f"shard {keys.shard}: expected event {offset.epoch}-{expected}, found {found}")
+            taken.append(entry)
+            count += entry.last_seq - seq
+            seq = entry.last_seq
+            if count >= max_events:
+                break
+        if len(entries) < MAX_ENTRIES_PER_READ:
+            break
+    return taken
+
+
+async def _apply_entries(connection: Connection, shard: int, entries: Sequence[Entry]) -> int:
+    events = [event for entry in entries for event in entry.events if isinstance(event, Event)]
+    poison = [event for entry in entries for event in entry.events if isinstance(event, Poison)]
+    poison += await apply_events(connection, shard, events)
+    sql = queries("flush")
+    for event in poison:
+        place = (shard, event.epoch, event.seq, timestamp_of(event.at_ms), event.kind)
+        await connection.execute(sql["insert_poison"], *place, event.payload.replace("\x00", "\\u0000"), event.reason)
+    memories = {token: (memory, timestamp_of(entry.at_ms)) for entry in entries for token, memory in entry.memories}
+    if memories:
+        texts, times = [memory for memory, _ in memories.values()], [at for _, at in memories.values()]
+        await connection.execute(sql["insert_memories"], shard, list(memories), texts, times)
+    return len(poison)
+
+
+async def apply_events(connection: Connection, shard: int, events: Sequence[Event]) -> list[Poison]:
+    """Apply events within the caller's transaction; returns those that cannot be, of which nothing was applied.
+
+    Where a run of events fails it is halved until the failing ones stand alone, so the others are not held up.
+    """
+    if not events:
+        return []
+    try:
+        async with connection.transaction():
+            await Changes(events).write(connection, shard)
+    except POISONOUS as error:
+        if len(events) == 1:
+            return [_poison(events[0], error)]
+        middle = len(events) // 2
+        first = await apply_events(connection, shard, events[:middle])
+        return first + await apply_events(connection, shard, events[middle:])
+    return []
+
+
+def _poison(event: Event, error: Exception) -> Poison:
+    payload = msgspec.json.encode(event.body).decode()
+    return Poison(event.epoch, event.seq, event.at_ms, event.kind, payload, f"{type(error).__name__}: {error}")

@@ -1,0 +1,32 @@
+"""Holds as PostgreSQL knows them: the flushed ones, live or ended."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from engine.holds import ID_PREFIX, Hold, HoldStatus, Line
+from persistence.moments import ms_of
+from persistence.pool import Pool
+from persistence.sql import queries
+
+
+async def find(pool: Pool, token: str) -> Hold | None:
+    """The hold with this token, None when it was never made or not flushed yet."""
+    row = await pool.fetchrow(queries("holds")["find_hold"], ID_PREFIX + token)
+    return None if row is None else _hold(row)
+
+
+async def overdue(pool: Pool, grace_s: float, limit: int) -> list[Hold]:
+    """At most `limit` holds that are `held` although their deadline passed more than `grace_s` ago."""
+    return [_hold(row) for row in await pool.fetch(queries("holds")["list_overdue"], grace_s, limit)]
+
+
+def _hold(row: asyncpg.Record) -> Hold:
+    return Hold(
+        token=row["id"].removeprefix(ID_PREFIX),
+        status=HoldStatus(row["status"]),
+        customer_id=row["customer_id"],
+        created_ms=ms_of(row["created_at"]),
+        expires_ms=ms_of(row["expires_at"]),
+        lines=tuple(Line(sku, quantity) for sku, quantity in zip(row["skus"], row["quantities"], strict=True)),
+    )

@@ -1,0 +1,1 @@
+"""Numbered SQL files, applied in order by persistence/migrate.py and never changed afterwards."""

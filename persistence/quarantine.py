@@ -1,0 +1,91 @@
+"""Quarantine: events that could not be applied wait here with their reason, until an operator replays them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from engine.events import Event, Poison, read_entry, read_event
+from persistence.flush import apply_events
+from persistence.moments import ms_of
+from persistence.pool import Pool
+from persistence.sql import queries
+
+MAX_LISTED = 1_000
+
+
+class Quarantined(Struct, frozen=True):
+    """An event set aside; `payload` is its JSON, `kind` "entry" where a whole stream entry could not be read."""
+
+    shard: int
+    epoch: int
+    seq: int
+    happened_at: datetime
+    kind: str
+    payload: str
+    reason: str
+    at: datetime
+
+
+class Replay(Struct, frozen=True):
+    """What became of a replay: `reason` says why it still cannot be applied, None when it was."""
+
+    events: int
+    reason: str | None
+
+
+async def waiting(pool: Pool, limit: int = MAX_LISTED) -> list[Quarantined]:
+    """What is set aside, in the order in which it must be replayed."""
+    return [_read(row) for row in await pool.fetch(queries("quarantine")["list_quarantined"], limit)]
+
+
+async def count(pool: Pool) -> int:
+    """How many are set aside."""
+    return int(await pool.fetchval(queries("quarantine")["count_quarantined"]) or 0)
+
+
+async def replay(pool: Pool, shard: int, epoch: int, seq: int, payload: str | None = None) -> Replay | None:
+    """Apply one of them now, as it is or with its `payload` mended; None when nothing waits at that place.
+
+    All of it is applied or nothing; the ledger's key keeps what was applied from being applied again.
+    """
+    sql = queries("quarantine")
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(sql["lock_quarantined"], shard, epoch, seq)
+        if row is None:
+            return None
+        events = _events(_read(row), payload)
+        failed = [event for event in events if isinstance(event, Poison)]
+        if not failed:
+            failed = await apply_events(connection, shard, [event for event in events if isinstance(event, Event)])
+        if failed:
+            return Replay(0, failed[0].reason)
+        await connection.execute(sql["mark_replayed"], shard, epoch, seq)
+        return Replay(len(events), None)
+
+
+def _events(item: Quarantined, payload: str | None) -> list[Event | Poison]:
+    text = item.payload if payload is None else payload
+    if item.kind != "entry":
+        return [read_event(item.epoch, item.seq, ms_of(item.happened_at), item.kind, text.encode())]
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        return [Poison(item.epoch, item.seq, 0, "entry", text, str(error))]
+    return list(read_entry(f"{item.epoch}-{item.seq}", fields).events)
+
+
+def _read(row: asyncpg.Record) -> Quarantined:
+    return Quarantined(
+        row["shard"],
+        row["epoch"],
+        row["seq"],
+        row["happened_at"],
+        row["kind"],
+        row["payload"],
+        row["reason"],
+        row["at"],
+    )

@@ -1,0 +1,96 @@
+"""A whole engine for tests: real Redis, real PostgreSQL, verified fence, no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from engine.connection import connect as connect_redis
+from engine.fence import Fence
+from engine.holds import HoldAnswer, Line, Reserve
+from engine.idempotency import fresh_token
+from engine.keys import Keys
+from engine.settings import Settings
+from engine.shard import Shard
+from engine.stock import Adjust, StockAnswer
+from persistence import fence as verification
+from persistence.audit import Audit, audit
+from persistence.flush import drain_once
+from persistence.pool import Pool
+from persistence.pool import connect as connect_database
+
+
+class System(Struct):
+    """Everything that a test of the engine and its persistence touches."""
+
+    settings: Settings
+    keys: Keys
+    pool: Pool
+    raw: Redis
+    fence: Fence
+    shard: Shard
+
+    async def verify(self) -> verification.Verdict:
+        """Compare Redis with PostgreSQL, as every process does before it reserves."""
+        return await verification.verify(self.settings, self.pool, self.fence, self.keys)
+
+    async def flush(self) -> int:
+        """Drain the whole log; returns the number of events."""
+        total = 0
+        async with self.pool.acquire() as connection:
+            while True:
+                drained = await drain_once(connection, self.raw, self.keys, self.settings.flush_batch_events)
+                await self.shard.acknowledge(drained.offset.seq)
+                total += drained.events
+                if drained.events == 0:
+                    return total
+
+    async def audit(self, wait_s: float = 0) -> Audit:
+        """Compare both sides where the log is now."""
+        return await audit(self.raw, self.pool, self.keys, wait_s)
+
+    async def create(self, sku: str, on_hand: int, customer_limit: int | None = None) -> None:
+        """Bring a SKU into being."""
+        request = Adjust(fresh_token(), "", sku, on_hand, "created", create=True, customer_limit=customer_limit)
+        answer = await self.shard.adjust(request)
+        assert isinstance(answer, StockAnswer), answer
+
+    async def hold(self, sku: str, quantity: int = 1, **options: object) -> HoldAnswer:
+        """Reserve units of one SKU, which must succeed."""
+        answer = await self.shard.reserve(reserve(sku, quantity, **options))  # type: ignore[arg-type]
+        assert isinstance(answer, HoldAnswer), answer
+        return answer
+
+    async def counts(self, sku: str) -> tuple[int, int, int]:
+        """Available, reserved and sold units."""
+        level = await self.shard.stock(sku)
+        assert level is not None
+        return level.available, level.reserved, level.sold
+
+
+def reserve(
+    sku: str, quantity: int = 1, *, token: str | None = None, customer: str | None = None, ttl_ms: int = 60_000
+) -> Reserve:
+    """A claim on units of one SKU."""
+    return Reserve(token or fresh_token(), "fingerprint", customer, ttl_ms, (Line(sku, quantity),))
+
+
+@asynccontextmanager
+async def open_system(settings: Settings) -> AsyncIterator[System]:
+    """A verified system on these servers."""
+    keys, fence = Keys(), Fence()
+    pool = await connect_database(settings.require_database_url(), 4)
+    raw, guarded = connect_redis(settings), connect_redis(settings, fence)
+    shard = Shard(guarded, fence, settings, keys=keys)
+    system = System(settings, keys, pool, raw, fence, shard)
+    try:
+        await system.verify()
+        yield system
+    finally:
+        await shard.close()
+        await guarded.aclose()
+        await raw.aclose()
+        pool.terminate()
