@@ -1,0 +1,92 @@
+"""Flush: drain the event log into PostgreSQL, then stay for what comes next until another nudge takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+
+from engine.events import entries_after
+from engine.settings import Settings, read_settings
+from jobs.resources import Resources, open_resources
+from jobs.timetable import FLUSH_QUEUE, queue_key
+from persistence.flush import Drained, drain_once
+
+STOP_SIGNAL = signal.SIGUSR1
+MAX_LINGER_S = 30.0
+WAIT_MS = 200
+LEASE_MS = 10_000
+
+log = logging.getLogger(__name__)
+
+
+def flush() -> None:
+    """The job. Ends when another nudge waits, after MAX_LINGER_S, or on STOP_SIGNAL."""
+    asyncio.run(_flush(read_settings(), linger_s=MAX_LINGER_S))
+
+
+def flush_once(settings: Settings) -> None:
+    """Drain what there is and return."""
+    asyncio.run(_flush(settings, linger_s=0))
+
+
+async def _flush(settings: Settings, linger_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    stop, deadline, parent = asyncio.Event(), loop.time() + linger_s, os.getppid()
+    loop.add_signal_handler(STOP_SIGNAL, stop.set)
+    async with open_resources(settings) as resources:
+        lease = _Lease(resources)
+        if not await lease.take():
+            return
+        try:
+            while True:
+                drained = await drain(resources)
+                if drained.events == 0 and (
+                    stop.is_set()
+                    or loop.time() >= deadline
+                    or os.getppid() != parent
+                    or await resources.redis.llen(queue_key(FLUSH_QUEUE))
+                ):
+                    return
+                if not await lease.renew():
+                    return
+                if drained.events == 0:
+                    offset = drained.offset
+                    await entries_after(resources.redis, resources.keys, offset.epoch, offset.seq, 1, WAIT_MS)
+        finally:
+            await lease.give_back()
+
+
+async def drain(resources: Resources) -> Drained:
+    """One transaction's worth: apply, then let go of what is applied, and only of that."""
+    async with resources.pool.acquire() as connection:
+        max_events = resources.settings.flush_batch_events
+        drained = await drain_once(connection, resources.redis, resources.keys, max_events)
+    await resources.shard.acknowledge(drained.offset.seq)
+    if drained.quarantined:
+        log.error("%d events could not be applied and are set aside: holdfast quarantine list", drained.quarantined)
+    return drained
+
+
+class _Lease:
+    """Keeps other drainers from trying in vain. It guards nothing: the offset's row lock does."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._redis = resources.redis
+        self._key = resources.keys.flush_lease
+        self._token = secrets.token_hex(8)
+
+    async def take(self) -> bool:
+        return bool(await self._redis.set(self._key, self._token, nx=True, px=LEASE_MS))
+
+    async def renew(self) -> bool:
+        if await self._redis.get(self._key) != self._token:
+            return False
+        await self._redis.pexpire(self._key, LEASE_MS)
+        return True
+
+    async def give_back(self) -> None:
+        if await self._redis.get(self._key) == self._token:
+            await self._redis.delete(self._key)

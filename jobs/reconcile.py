@@ -1,0 +1,86 @@
+"""Reconcile: end orphaned holds, prove that every unit is accounted for, and on request mend what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+from msgspec import Struct
+
+from engine.holds import Hold, HoldStatus
+from engine.settings import Settings, read_settings
+from jobs.resources import Resources, open_resources
+from persistence import fence, holds, quarantine
+from persistence.audit import Audit, audit, set_levels_from_ledger, wait_until_applied
+
+ORPHAN_GRACE_S = 30.0
+MAX_ORPHANS = 500
+AUDIT_WAIT_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Reconciled(Struct, frozen=True):
+    """What was mended, and the audit afterwards."""
+
+    orphans_ended: int
+    orphans_unproven: int
+    levels_mended: int
+    rebuilt: bool
+    audit: Audit
+
+
+def reconcile() -> None:
+    """The job: mends what is provably an orphan and reports the rest."""
+    result = asyncio.run(run(read_settings(), fix=False))
+    if not result.audit.is_clean or result.orphans_unproven:
+        log.error("the books do not balance: %s", msgspec.json.encode(result).decode())
+
+
+async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) -> Reconciled:
+    """End orphans, audit, and with `fix` set PostgreSQL's counts to its ledger and rebuild Redis from them.
+
+    Raises Unavailable when one of the two is out of reach, or the flush does not keep up within `wait_s`.
+    """
+    async with open_resources(settings) as resources:
+        ended, unproven = await end_orphans(resources, wait_s)
+        found = await audit(resources.redis, resources.pool, resources.keys, wait_s)
+        if found.is_clean or not fix:
+            return Reconciled(ended, unproven, 0, rebuilt=False, audit=found)
+        mended = await set_levels_from_ledger(resources.pool)
+        await fence.rebuild(settings, resources.pool, resources.keys)
+    async with open_resources(settings) as resources:
+        return Reconciled(
+            ended,
+            unproven,
+            mended,
+            rebuilt=True,
+            audit=await audit(resources.redis, resources.pool, resources.keys, wait_s),
+        )
+
+
+async def end_orphans(resources: Resources, wait_s: float) -> tuple[int, int]:
+    """End holds whose Redis record is gone; returns how many, and how many orphans PostgreSQL cannot prove.
+
+    Proven is a hold past its deadline that PostgreSQL, having applied every event up to now and set none aside, knows
+    as held, while Redis has no record of it: whatever ends a hold leaves its record behind for the retention time.
+    """
+    shard = resources.shard
+    backlog = await shard.backlog()
+    await wait_until_applied(resources.pool, resources.keys, backlog.epoch, backlog.seq, wait_s)
+    if await quarantine.count(resources.pool):
+        return 0, 0
+    suspects = {token: await holds.find(resources.pool, token) for token in await shard.orphans(MAX_ORPHANS)}
+    for hold in await holds.overdue(resources.pool, ORPHAN_GRACE_S, MAX_ORPHANS):
+        if hold.token not in suspects and await shard.adopt_orphan(hold.token):
+            suspects[hold.token] = hold
+    ended = 0
+    for token, known in suspects.items():
+        if known is not None and known.status is HoldStatus.HELD:
+            ended += await shard.expire_orphan(token, known.customer_id, _lines(known))
+    return ended, len(suspects) - ended
+
+
+def _lines(hold: Hold) -> list[tuple[str, int]]:
+    return [(line.sku, line.quantity) for line in hold.lines]

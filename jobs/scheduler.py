@@ -1,0 +1,47 @@
+"""The scheduler process: rq-scheduler, polling each second, that keeps the timetable registered.
+
+Run as `python -m jobs.scheduler`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from redis import Redis
+from rq_scheduler import Scheduler
+
+from engine.settings import Settings, read_settings
+from jobs.timetable import FLUSH_QUEUE, register
+
+POLL_S = 1
+
+log = logging.getLogger(__name__)
+
+
+class TimetableScheduler(Scheduler):  # type: ignore[misc]
+    """Checks at each poll that no periodic job was lost."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(queue_name=FLUSH_QUEUE, interval=POLL_S, **options)
+        self._settings = settings
+
+    def enqueue_jobs(self) -> Any:
+        """Register what is missing, then move due jobs to their queues."""
+        for task_id in register(self, self._settings):
+            log.info("registered %s", task_id)
+        return super().enqueue_jobs()
+
+
+def main() -> None:
+    """Serve until SIGTERM; a lost connection ends the process, and its supervisor starts it again."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="rq_scheduler")
+    settings = read_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    connection = Redis.from_url(settings.require_redis_url(), socket_timeout=settings.redis_timeout_s)
+    TimetableScheduler(settings, connection=connection).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The timetable: which job runs how often, on which queue. Fixed ids, so that registering again changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+from redis import Redis
+from rq import Queue
+from rq_scheduler import Scheduler
+
+from engine.settings import Settings
+
+FLUSH_QUEUE = "flush"
+HOUSEKEEPING_QUEUE = "housekeeping"
+QUEUES = (FLUSH_QUEUE, HOUSEKEEPING_QUEUE)
+JOB_TIMEOUT_S = 300
+NUDGE_ID = "flush-nudge"
+
+
+class Task(Struct, frozen=True):
+    """A periodic job: `function` is its dotted name."""
+
+    id: str
+    queue: str
+    function: str
+    every_s: int
+
+
+def timetable(settings: Settings) -> list[Task]:
+    """Every periodic job."""
+    return [
+        Task("flush", FLUSH_QUEUE, "jobs.flush.flush", settings.flush_every_s),
+        Task("expire", HOUSEKEEPING_QUEUE, "jobs.expire.expire", settings.expire_every_s),
+        Task("reconcile", HOUSEKEEPING_QUEUE, "jobs.reconcile.reconcile", settings.reconcile_every_s),
+        Task("trim", HOUSEKEEPING_QUEUE, "jobs.trim.trim", settings.trim_every_s),
+    ]
+
+
+def register(scheduler: Scheduler, settings: Settings) -> list[str]:
+    """Schedule what is not scheduled, or otherwise than the settings say; returns the ids of it.
+
+    rq-scheduler can lose a periodic job when it is killed between two of its steps, so this is called again and again.
+    """
+    registered = []
+    for task in timetable(settings):
+        job = scheduler.job_class.exists(task.id, connection=scheduler.connection) and scheduler.job_class.fetch(
+            task.id, connection=scheduler.connection
+        )
+        is_current = job and job.meta.get("interval") == task.every_s and job.func_name == task.function
+        if is_current and task.id in scheduler:
+            continue
+        scheduler.schedule(
+            scheduled_time=datetime.now(UTC),
+            func=task.function,
+            interval=task.every_s,
+            id=task.id,
+            queue_name=task.queue,
+            timeout=JOB_TIMEOUT_S,
+        )
+        registered.append(task.id)
+    return registered
+
+
+def nudge_flush(connection: Redis) -> None:
+    """Ask for a flush now, without waiting for the timetable."""
+    Queue(FLUSH_QUEUE, connection=connection).enqueue(
+        "jobs.flush.flush", job_id=NUDGE_ID, result_ttl=0, failure_ttl=60, job_timeout=JOB_TIMEOUT_S
+    )
+
+
+def queue_key(queue: str) -> str:
+    """Redis' key of an RQ queue's list of waiting jobs."""
+    return Queue.redis_queue_namespace_prefix + queue

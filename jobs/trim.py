@@ -1,0 +1,24 @@
+"""Trim: let go of answers that nobody may ask for any more, and of events that are long applied."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.settings import Settings, read_settings
+from jobs.resources import open_resources
+from persistence.flush import read_offset
+from persistence.sql import queries
+
+
+def trim() -> None:
+    """The job."""
+    asyncio.run(_trim(read_settings()))
+
+
+async def _trim(settings: Settings) -> None:
+    async with open_resources(settings) as resources:
+        async with resources.pool.acquire() as connection:
+            await connection.execute(queries("flush")["delete_old_memories"], settings.retention_s)
+            offset = await read_offset(connection, resources.keys.shard)
+        if offset is not None and offset.epoch == resources.shard.fence.epoch:
+            await resources.shard.acknowledge(offset.seq)
