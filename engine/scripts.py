@@ -65,8 +65,12 @@ class Script:
         self.header = read_header(body)
         flags = self.header.flags
         shebang = f"#!lua flags={','.join(flags)}\n" if flags and with_flags else ""
-        self.text = f"{shebang}{prelude}\n{body}"
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.replace_text(f"{shebang}{prelude}\n{body}")
+
+    def replace_text(self, text: str) -> None:
+        """Run this text from now on."""
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Evaluator, keys: list[str], argument: bytes) -> Any:
         """Run on `redis`; a server that does not know the hash is sent the text, which it then remembers."""
