@@ -31,7 +31,7 @@ def command(*, as_json: bool) -> None:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(rebuilt), "took_s": round(took_s, 3)}).decode())
         return
     click.echo(
-        f"rebuilt in {took_s:.1f} s: {rebuilt.skus} SKUs, {rebuilt.holds} holds, {rebuilt.customers} customers' counts, "
+        f"rebuilt in {took_s:.1f} s: {rebuilt.skus} SKUs, {rebuilt.holds} holds, {rebuilt.customers} customer counts, "
         f"{rebuilt.memories} remembered answers; {rebuilt.drained_events} events were applied first; "
         f"epoch {rebuilt.epoch} began"
     )

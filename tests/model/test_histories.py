@@ -37,7 +37,7 @@ customers = st.sampled_from([None, "bob", "eve"])
 ttls = st.integers(1, 120).map(lambda seconds: seconds * 1000)
 keys = st.sampled_from([None, None, None, "k1", "k2", "k3", "k4"])
 fingerprints = st.sampled_from(["f", "f", "f", "g"])
-tokens = st.integers(1, 40).map(lambda number: f"hold-{number}")
+tokens = st.integers(1, 20).map(lambda number: f"hold-{number}")
 picks = st.integers(0, 1_000)
 
 
