@@ -64,7 +64,7 @@ class Lane(Generic[Op, Answer]):
     async def close(self) -> None:
         """Wait for everything on the wire; what still waits is refused."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
