@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Periods of the timetable, and the size of a flush
     flush_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
-    expire_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 1
+    expire_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
     reconcile_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     trim_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     flush_batch_events: Annotated[int, Meta(ge=1, le=100_000)] = 5_000

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import signal
 
 from engine.events import entries_after
 from engine.settings import Settings, read_settings
+from jobs.lingering import MAX_LINGER_S, Linger
 from jobs.resources import Resources, open_resources
-from jobs.timetable import FLUSH_QUEUE, queue_key
+from jobs.timetable import FLUSH_QUEUE
 from persistence.flush import Drained, drain_once
 
-STOP_SIGNAL = signal.SIGUSR1
-MAX_LINGER_S = 30.0
 WAIT_MS = 200
 LEASE_MS = 10_000
 
@@ -23,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def flush() -> None:
-    """The job. Ends when another nudge waits, after MAX_LINGER_S, or on STOP_SIGNAL."""
+    """The job. Lingers (jobs/lingering.py), so that events are applied within milliseconds of being made."""
     asyncio.run(_flush(read_settings(), linger_s=MAX_LINGER_S))
 
 
@@ -33,9 +30,7 @@ def flush_once(settings: Settings) -> None:
 
 
 async def _flush(settings: Settings, linger_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    stop, deadline, parent = asyncio.Event(), loop.time() + linger_s, os.getppid()
-    loop.add_signal_handler(STOP_SIGNAL, stop.set)
+    linger = Linger(FLUSH_QUEUE, linger_s)
     async with open_resources(settings) as resources:
         lease = _Lease(resources)
         if not await lease.take():
@@ -43,12 +38,7 @@ async def _flush(settings: Settings, linger_s: float) -> None:
         try:
             while True:
                 drained = await drain(resources)
-                if drained.events == 0 and (
-                    stop.is_set()
-                    or loop.time() >= deadline
-                    or os.getppid() != parent
-                    or await resources.redis.llen(queue_key(FLUSH_QUEUE))
-                ):
+                if drained.events == 0 and await linger.is_over(resources.redis):
                     return
                 if not await lease.renew():
                     return

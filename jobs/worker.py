@@ -21,6 +21,7 @@ import jobs.reconcile
 import jobs.trim
 from engine.errors import HoldfastError
 from engine.settings import Settings, SettingsError, read_settings
+from jobs.lingering import STOP_SIGNAL
 from jobs.timetable import FLUSH_QUEUE, QUEUES, nudge_flush, register
 from persistence.pool import FAULTS
 
@@ -36,18 +37,18 @@ class PoliteWorker(Worker):
         """Ask the job at work to come to its end."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
         if self.horse_pid:
-            os.kill(self.horse_pid, jobs.flush.STOP_SIGNAL)
+            os.kill(self.horse_pid, STOP_SIGNAL)
 
 
 def work(queue: str, settings: Settings) -> None:
     """Work off `queue` until SIGTERM; a flush worker drains once more at its end."""
     # Inherited by each job's process: the signal must not kill one that has no handler for it.
-    signal.signal(jobs.flush.STOP_SIGNAL, signal.SIG_IGN)
+    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
     connection = Redis.from_url(settings.require_redis_url(), socket_timeout=None)
     register(Scheduler(queue_name=queue, connection=connection), settings)
     nudge_flush(connection)
     PoliteWorker([Queue(queue, connection=connection)], connection=connection).work(
-        logging_level=settings.log_level.upper()
+        logging_level="DEBUG" if settings.log_level == "debug" else "WARNING"
     )
     if queue == FLUSH_QUEUE:
         try:
