@@ -11,10 +11,11 @@ from engine.settings import Settings, read_settings
 from jobs.lingering import MAX_LINGER_S, Linger
 from jobs.resources import Resources, open_resources
 from jobs.timetable import FLUSH_QUEUE
-from persistence.flush import Drained, drain_once
+from persistence.flush import Drained, Offset, drain_once
 
 WAIT_MS = 200
-LEASE_MS = 10_000
+LEASE_MS = 3_000
+LEASE_PAUSE_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +34,19 @@ async def _flush(settings: Settings, linger_s: float) -> None:
     linger = Linger(FLUSH_QUEUE, linger_s)
     async with open_resources(settings) as resources:
         lease = _Lease(resources)
-        if not await lease.take():
-            return
+        while not await lease.take():
+            # Its drainer may have been killed; then it runs out.
+            if await linger.is_over(resources.redis):
+                return
+            await linger.pause(LEASE_PAUSE_S)
         try:
-            while True:
+            while await lease.renew():
                 drained = await drain(resources)
-                if drained.events == 0 and await linger.is_over(resources.redis):
-                    return
-                if not await lease.renew():
-                    return
-                if drained.events == 0:
-                    offset = drained.offset
-                    await entries_after(resources.redis, resources.keys, offset.epoch, offset.seq, 1, WAIT_MS)
+                if drained.events:
+                    continue
+                while not await _is_more(resources, drained.offset):
+                    if await linger.is_over(resources.redis) or not await lease.renew():
+                        return
         finally:
             await lease.give_back()
 
@@ -60,6 +62,11 @@ async def drain(resources: Resources) -> Drained:
     return drained
 
 
+async def _is_more(resources: Resources, applied: Offset) -> bool:
+    """Wait a little for the event after `applied`."""
+    return bool(await entries_after(resources.redis, resources.keys, applied.epoch, applied.seq, 1, WAIT_MS))
+
+
 class _Lease:
     """Keeps other drainers from trying in vain. It guards nothing: the offset's row lock does."""
 
@@ -67,14 +74,20 @@ class _Lease:
         self._redis = resources.redis
         self._key = resources.keys.flush_lease
         self._token = secrets.token_hex(8)
+        self._renew_at = 0.0
 
     async def take(self) -> bool:
         return bool(await self._redis.set(self._key, self._token, nx=True, px=LEASE_MS))
 
     async def renew(self) -> bool:
+        """Keep the lease; False when it is lost. Writes only now and then, since every write costs an fsync."""
+        now = asyncio.get_running_loop().time()
+        if now < self._renew_at:
+            return True
         if await self._redis.get(self._key) != self._token:
             return False
         await self._redis.pexpire(self._key, LEASE_MS)
+        self._renew_at = now + LEASE_MS / 3_000
         return True
 
     async def give_back(self) -> None:
