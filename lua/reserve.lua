@@ -9,7 +9,8 @@
 --
 -- A hold's id comes from the client and its idempotency key, so the hold itself is the memory of the request. The holds
 -- of a batch call share one memory beside that, [fingerprint, answers], so that its replay repeats its refusals too.
--- Such a group is judged only once nothing is due, as a whole, because its memory must be of one piece.
+-- Such a group is judged as a whole, once nothing is due and with room below the high-water mark for all of it, because
+-- its memory must be of one piece.
 
 local keys, wanted, wanted_customers = {}, {}, {}
 for _, operation in ipairs(operations) do
@@ -117,6 +118,9 @@ local function judge_in_group(operation, group, position)
   end
   if operation[7] == 0 and is_anything_due() then
     return { 'due' }
+  end
+  if backlog + #operations > HIGH_WATER then
+    return { 'backlog' }
   end
   local answer = judge(operation)
   local fresh = groups[group] or { fingerprint = operation[4], answers = {}, any_held = false }

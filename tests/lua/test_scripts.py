@@ -339,6 +339,18 @@ async def test_past_the_high_water_mark_reserves_are_refused_and_commits_still_f
     assert isinstance(await shard.reserve(claim({"A": 1})), HoldAnswer)
 
 
+async def test_a_batch_that_would_pass_the_high_water_mark_makes_no_hold_at_all(shard: Shard) -> None:
+    await create(shard, "A", 5_000)
+    await asyncio.gather(*(shard.reserve(claim({"A": 1})) for _ in range(1_998)))
+    group = [Reserve(f"t{i}", "f", None, 60_000, (Line("A", 1),), "group", i) for i in (1, 2, 3)]
+    with pytest.raises(Unavailable):
+        await shard.reserve_group(group)
+    assert await counts(shard, "A") == (3_002, 1_998, 0, 5_000)
+    await shard.acknowledge(1_000)
+    answers = await shard.reserve_group(group)
+    assert [isinstance(answer, HoldAnswer) and not answer.replayed for answer in answers] == [True] * 3
+
+
 async def test_acknowledging_lets_go_of_exactly_what_was_applied_and_never_goes_back(
     shard: Shard, redis: Redis
 ) -> None:
