@@ -98,9 +98,10 @@ async def _run_id(client: Redis) -> str:
 
 async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> Verdict:
     restorer = Restorer(client, keys)
-    meta = await restorer.meta()
     async with pool.acquire() as connection:
+        # PostgreSQL first: a flush between the two readings must not make Redis look as if it were behind.
         offset = await read_offset(connection, keys.shard)
+        meta = await restorer.meta()
         installation = await _refuse_foreign(connection, meta)
         if offset is None:
             return await _begin(connection, restorer, keys, meta, installation)

@@ -11,9 +11,11 @@ from engine.errors import Unavailable
 from engine.holds import HoldAnswer, HoldStatus, Line, Reserve
 from engine.idempotency import Keyed
 from engine.refusals import Refusal, Refused
+from engine.restore import Meta, Restorer
 from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer
 from persistence import fence as verification
+from persistence.flush import read_offset
 from tests.system import System, open_system, reserve
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +99,31 @@ async def test_a_redis_ahead_of_postgresql_is_taken_as_it_is(system: System) -> 
     await system.hold("A", 4)
     assert await system.verify() == "verified"
     assert await system.counts("A") == (6, 4, 0)
+
+
+async def test_a_flush_between_the_two_readings_does_not_make_a_healthy_redis_look_behind(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system.create("A", 10)
+    await system.flush()
+
+    async def read_then_sell_and_flush(connection: Any, shard: int) -> Any:
+        offset = await read_offset(connection, shard)
+        await system.hold("A")
+        await system.flush()
+        return offset
+
+    class Reading(Restorer):
+        async def meta(self) -> Meta:
+            meta = await super().meta()
+            await system.hold("A")
+            await system.flush()
+            return meta
+
+    monkeypatch.setattr(verification, "read_offset", read_then_sell_and_flush)
+    monkeypatch.setattr(verification, "Restorer", Reading)
+    assert await system.verify() == "verified"
+    assert system.fence.epoch == 1
 
 
 async def test_a_rebuild_on_request_loses_nothing_that_was_not_flushed(system: System) -> None:
