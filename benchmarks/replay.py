@@ -1,0 +1,234 @@
+"""`python -m benchmarks.replay`: real order lines as HTTP traffic, and afterwards the audit, SKU by SKU."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from benchmarks.baskets import SALES, Invoice, invoices_in_order, stock_needed
+from benchmarks.books import Evidence, Movement, audit, expected_counts, file_entries, stocking_entries
+from benchmarks.order_lines import Kind, OrderFileError, OrderLine, Skip, read_order_lines
+from benchmarks.report import SHOWN, Report, describe_rows, latencies, render, sum_counts
+from benchmarks.storefront import ReplayError, UnansweredError, open_storefront
+from benchmarks.traffic import Replayer
+from benchmarks.witness import Witness
+
+
+class Options(Struct, frozen=True):
+    """What was asked for."""
+
+    file: Path
+    url: str
+    database_url: str
+    api_key: str | None
+    concurrency: int
+    speed: float | None
+    limit: int | None
+    sku_prefix: str
+    patience_s: float
+
+
+class Plan(Struct, frozen=True):
+    """What the file says: its rows by treatment, those that are replayed, and the invoices that they make."""
+
+    treatments: dict[str, int]
+    not_taken: int
+    lines: list[OrderLine]
+    invoices: list[Invoice]
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--url", help="The API.  [that of the running `holdfast up`]")
+@click.option("--database-url", envvar="HOLDFAST_DATABASE_URL", help="Its PostgreSQL.  [that of the running `up`]")
+@click.option(
+    "--data-dir",
+    envvar="HOLDFAST_DATA_DIR",
+    default=".holdfast",
+    type=click.Path(path_type=Path),
+    help="Where `up` says both.  [HOLDFAST_DATA_DIR or .holdfast]",
+)
+@click.option("--api-key", envvar="HOLDFAST_API_KEY", help="An operator's key, unless the system runs without keys.")
+@click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Invoices at once.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.  [as fast as possible]")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many baskets.")
+@click.option("--sku-prefix", default="", help="Put before every SKU, to keep a run apart from other stock.")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for an answer, and for the flush.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report there too; - prints it.")
+def command(
+    *,
+    file: Path,
+    url: str | None,
+    database_url: str | None,
+    data_dir: Path,
+    api_key: str | None,
+    concurrency: int,
+    speed: float | None,
+    limit: int | None,
+    sku_prefix: str,
+    patience: float,
+    json_path: Path | None,
+) -> None:
+    """Replay order lines (InvoiceNo, StockCode, Quantity, InvoiceDate, UnitPrice, CustomerID) through the API.
+
+    Each basket is held and committed with its invoice as reference, cancellations come back as adjustments up, negative
+    quantities as adjustments down; the table says what became of every other row. Each SKU is given enough stock first.
+    It may run on a system in use, any number of times: what counts are differences.
+
+    Exit status 0: every basket was served, and API, PostgreSQL, ledger and file agree on every SKU. 1: they do not, or
+    the file or the system cannot be used.
+    """
+    try:
+        plan = read_plan(file, sku_prefix, limit)
+        runtime = _runtime(data_dir)
+        options = Options(
+            file=file,
+            url=_required(url or runtime.get("api_url"), "--url"),
+            database_url=_required(database_url or runtime.get("database_url"), "--database-url"),
+            api_key=api_key,
+            concurrency=concurrency,
+            speed=speed,
+            limit=limit,
+            sku_prefix=sku_prefix,
+            patience_s=patience,
+        )
+        report = asyncio.run(replay(options, plan))
+    except (OrderFileError, ReplayError, UnansweredError) as error:
+        raise click.ClickException(str(error)) from None
+    if json_path is not None:
+        text = msgspec.json.format(msgspec.json.encode(report)).decode()
+        with click.open_file(str(json_path), "w", encoding="utf-8") as out:
+            out.write(text + "\n")
+    if str(json_path) != "-":
+        click.echo(render(report))
+    sys.exit(0 if report.balances else 1)
+
+
+def read_plan(file: Path, sku_prefix: str, max_baskets: int | None) -> Plan:
+    """Read the file and put its rows together. Raises OrderFileError, also when there is nothing to replay in it."""
+    skipped: Counter[Skip] = Counter()
+    lines: list[OrderLine] = []
+    for judged in read_order_lines(file, sku_prefix):
+        if isinstance(judged, Skip):
+            skipped[judged] += 1
+        else:
+            lines.append(judged)
+    invoices = invoices_in_order(lines, max_baskets)
+    if not invoices:
+        raise OrderFileError(f"{file}: no row in it moves any stock")
+    wanted = {invoice.number for invoice in invoices}
+    taken = [line for line in lines if line.invoice in wanted]
+    kinds = Counter(line.kind for line in taken)
+    treatments = {str(kind): kinds[kind] for kind in Kind} | {
+        str(skip): skipped[skip] for skip in Skip if skipped[skip]
+    }
+    return Plan(treatments, len(lines) - len(taken), taken, invoices)
+
+
+async def replay(options: Options, plan: Plan) -> Report:
+    """Stock up, replay and audit. Raises ReplayError or UnansweredError when it cannot be done at all."""
+    run = f"replay-{secrets.token_hex(6)}"
+    needed = stock_needed(plan.invoices)
+    async with open_storefront(options.url, api_key=options.api_key, patience_s=options.patience_s) as storefront:
+        witness = Witness(storefront, options.database_url, list(needed), options.patience_s)
+        opening = await witness.open_books()
+        if any(counts.reserved for counts in opening.counts.values()):
+            click.echo(
+                "note: live holds of others are on these SKUs; when they end, the books cannot balance", err=True
+            )
+        replayer = Replayer(storefront, run)
+        with _progress("stocking up", len(needed)) as advance:
+            await replayer.stock_up(needed, set(opening.counts), options.concurrency, advance)
+        with _progress("replaying", len(plan.invoices)) as advance:
+            await replayer.replay(plan.invoices, options.concurrency, options.speed, advance)
+        said = await witness.close_books(opening)
+    return _report(options, plan, replayer, said)
+
+
+def _report(options: Options, plan: Plan, replayer: Replayer, said: Evidence) -> Report:
+    sold_or_moved, stocked = file_entries(plan.lines), stocking_entries(replayer.run, plan.lines)
+    entries = sold_or_moved | stocked
+    mismatches = audit(entries, said)
+    shown = list(islice(mismatches, SHOWN))
+    traffic = replayer.traffic
+    elapsed_s = max(traffic.elapsed_s, 1e-9)
+    requests = len(traffic.hold_s) + len(traffic.commit_s) + len(traffic.adjust_s)
+    return Report(
+        file=str(options.file),
+        run=replayer.run,
+        rows=describe_rows(plan.treatments, plan.not_taken, plan.lines, plan.invoices),
+        invoices=len(plan.invoices),
+        baskets=traffic.baskets,
+        skus=len({sku for _, sku in entries}),
+        units=traffic.units,
+        units_of_the_file=_units_of(plan.lines, stocked.values()),
+        refusals=dict(traffic.refusals.most_common()),
+        refused_baskets=traffic.refused_baskets,
+        unanswered=traffic.unanswered,
+        retries=replayer.retries,
+        elapsed_s=round(elapsed_s, 3),
+        baskets_per_s=round(traffic.baskets / elapsed_s, 1),
+        requests_per_s=round(requests / elapsed_s, 1),
+        latency=latencies(traffic),
+        totals={
+            "before": sum_counts(said.before.values()),
+            "API": sum_counts(said.api.values()),
+            "PostgreSQL": sum_counts(said.database.values()),
+            "ledger": sum_counts(said.ledger.values()),
+            "file": sum_counts(expected_counts(said.before, entries).values()),
+        },
+        mismatches=shown,
+        mismatch_count=len(shown) + sum(1 for _ in mismatches),
+    )
+
+
+def _units_of(lines: Iterable[OrderLine], stocked: Iterable[Movement]) -> dict[str, int]:
+    units = {"stocked up": sum(movement.received for movement in stocked), "sold": 0, "returned": 0, "written off": 0}
+    for line in lines:
+        name = "sold" if line.kind in SALES else "returned" if line.kind is Kind.RETURN else "written off"
+        units[name] += line.units
+    return units
+
+
+def _runtime(data_dir: Path) -> dict[str, str]:
+    """What a running `up` says of itself; empty where none runs."""
+    try:
+        found = json.loads((data_dir / "runtime.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: found[name] for name in ("api_url", "database_url") if isinstance(found.get(name), str)}
+
+
+def _required(value: str | None, option: str) -> str:
+    if not value:
+        raise ReplayError(f"{option} is not given, and no running `holdfast up` was found to ask for it")
+    return value
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error if that is a terminal; yields what to call for each step."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for people, and slow to import
+    from rich.progress import Progress  # noqa: PLC0415 - as above
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)
+
+
+if __name__ == "__main__":
+    command()

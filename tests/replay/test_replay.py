@@ -1,0 +1,209 @@
+"""The replay against the whole system: real servers, the API and the flush worker as processes of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.order_lines import REQUIRED, Kind, Skip
+from engine.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REAL_ORDERS = ROOT.parent / "shared" / "data" / "online_retail_baskets.csv"
+READY_S = 30.0
+STOP_S = 15.0
+RUN_S = 60.0
+
+DIRTY = [
+    ("1", "A", "6", "2010-12-01T08:26:00", "2.55", "17850"),
+    ("1", "A", "2", "2010-12-01T08:26:00", "2.10", "17850"),
+    ("1", "a", "1", "2010-12-01T08:26:00", "2.55", "17850"),
+    ("2", "BULK", "10001", "2010-12-01 08:27:00", "0.10", ""),
+    ("2", "POST", "1", "2010-12-01 08:27:00", "18.00", ""),
+    *(("3", f"WIDE-{i}", "1", "2010-12-01T08:28:00", "1.00", "17851") for i in range(103)),
+    ("C4", "A", "-3", "2010-12-01T08:29:00", "2.55", "17850"),
+    ("C4", "ONLY-RETURNED", "-2", "2010-12-01T08:29:00", "2.55", "17850"),
+    ("5", "BULK", "-20", "2010-12-01T08:30:00", "0.0", ""),
+    ("5", "C", "4", "2010-12-01T08:30:00", "0.0", ""),
+    ("6", "BANK CHARGES", "1", "2010-12-01T08:31:00", "-15.00", ""),
+    ("7", "no sku", "1", "2010-12-01T08:32:00", "1.00", ""),
+    ("8", "A", "one", "2010-12-01T08:33:00", "1.00", ""),
+    ("9", "A", "1", "yesterday", "1.00", ""),
+    ("C10", "A", "1", "2010-12-01T08:35:00", "1.00", ""),
+]
+
+
+def written(path: Path, rows: Iterable[tuple[str, ...]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([REQUIRED, *rows])
+    return path
+
+
+class Running:
+    """The API and the flush worker as processes of their own, without keys."""
+
+    def __init__(self, settings: Settings, logs: Path) -> None:
+        self.settings = settings
+        self.url = f"http://{settings.host}:{settings.port}"
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *command: str) -> None:
+        with (self._logs / f"{command[0]}.log").open("ab") as log:
+            self._processes[command[0]] = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                env=os.environ | self.settings.to_environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def start_api(self) -> None:
+        """Return once it is ready."""
+        self.start("api")
+        deadline = time.monotonic() + READY_S
+        while self.get("/readyz") is None:
+            if time.monotonic() > deadline or self._processes["api"].poll() is not None:
+                raise AssertionError((self._logs / "api.log").read_text())
+            time.sleep(0.1)
+
+    def start_worker(self) -> None:
+        self.start("jobs.worker", "flush")
+
+    def kill(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The answer, if there is a good one."""
+        try:
+            answer = httpx.get(self.url + path, trust_env=False)
+        except httpx.TransportError:
+            return None
+        return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
+
+    def sold(self) -> int:
+        page = self.get("/api/v1/stock") or {"items": []}
+        return sum(row["sold"] for row in page["items"])
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def running(clean_redis_url: str, clean_database_url: str, tmp_path: Path) -> Iterator[Running]:
+    """An API that is ready; no worker yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = Settings(redis_url=clean_redis_url, database_url=clean_database_url, auth="off", port=port)
+    system = Running(settings, tmp_path)
+    try:
+        system.start_api()
+        yield system
+    finally:
+        system.stop()
+
+
+def begin_replay(file: Path, running: Running, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "benchmarks.replay", str(file), "--url", running.url, "--json", "-"),
+            *("--database-url", running.settings.require_database_url(), *options),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish_replay(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    output, errors = process.communicate(timeout=RUN_S)
+    assert output, errors
+    return process.returncode, json.loads(output)
+
+
+def replay(file: Path, running: Running, *options: str) -> tuple[int, dict[str, Any]]:
+    return finish_replay(begin_replay(file, running, *options))
+
+
+def test_dirty_books_balance_afterwards_and_once_more_on_the_same_system(running: Running, tmp_path: Path) -> None:
+    running.start_worker()
+    file = written(tmp_path / "orders.csv", DIRTY)
+    status, first = replay(file, running)
+    assert (status, first["mismatches"]) == (0, [])
+    assert first["rows"]["treatments"] == {
+        Kind.SALE: 106,
+        Kind.GUEST_SALE: 1,
+        Kind.FREE_SALE: 1,
+        Kind.RETURN: 2,
+        Kind.WRITE_OFF: 1,
+        Skip.NO_PRODUCT: 2,
+        Skip.BAD_SKU: 1,
+        Skip.POSITIVE_CANCELLATION: 1,
+        Skip.BAD_QUANTITY: 1,
+        Skip.BAD_DATE: 1,
+    }
+    assert first["units"] == {"stocked up": 10_137, "sold": 10_117, "returned": 5, "written off": 20}
+    assert (first["rows"]["repeated_lines"], first["rows"]["split_baskets"], first["baskets"]) == (1, 2, 4)
+    status, second = replay(file, running)
+    assert (status, second["mismatches"]) == (0, [])
+    assert second["totals"]["before"] == first["totals"]["API"]
+    stock = running.get("/api/v1/stock/A")
+    assert stock is not None
+    assert (stock["available"], stock["reserved"], stock["sold"]) == (6, 0, 16)
+
+
+def test_without_a_flush_the_books_do_not_balance_and_the_replay_says_so(running: Running, tmp_path: Path) -> None:
+    status, report = replay(written(tmp_path / "orders.csv", DIRTY[:3]), running, "--patience", "1")
+    assert status == 1
+    assert "A: unknown to PostgreSQL" in report["mismatches"]
+
+
+def test_an_api_that_is_killed_in_the_middle_and_comes_back_spoils_nothing(running: Running, tmp_path: Path) -> None:
+    running.start_worker()
+    rows = [(str(i), f"SKU-{i % 7}", "1", f"2010-12-01T08:00:{i // 4:02}", "1.00", "") for i in range(120)]
+    started = begin_replay(written(tmp_path / "orders.csv", rows), running, "--speed", "20")
+    deadline = time.monotonic() + READY_S
+    while not running.sold():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.kill("api")
+    running.start_api()
+    status, report = finish_replay(started)
+    assert (status, report["mismatches"], report["units"]["sold"]) == (0, [], 120)
+    assert report["retries"]["no answer"] > 0
+
+
+@pytest.mark.skipif(not REAL_ORDERS.exists(), reason=f"the real order lines are not here: {REAL_ORDERS.name}")
+def test_real_order_lines_balance(running: Running, tmp_path: Path) -> None:
+    running.start_worker()
+    file = tmp_path / "orders.csv"
+    with REAL_ORDERS.open(encoding="utf-8") as real:
+        file.write_text("".join(islice(real, 300)), encoding="utf-8")
+    status, report = replay(file, running)
+    assert (status, report["mismatches"]) == (0, [])
+    assert report["rows"]["total"] == 299
+    assert report["units"] == report["units_of_the_file"]
