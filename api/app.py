@@ -1,0 +1,61 @@
+"""The application: every route under one set of rules; no I/O until it is started."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp
+
+from api import documentation, hold_batches, holds, operations, stock
+from api.authentication import require_scope
+from api.bodies import JsonBody
+from api.errors import answer_exception
+from api.observation import Observed
+from api.requests import ApiRequest
+from api.resources import Resources
+from engine.settings import Settings
+
+ROUTES = (
+    stock.StockRoutes,
+    holds.HoldRoutes,
+    hold_batches.router,
+    operations.router,
+    documentation.router,
+)
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The routes. Raises ImproperlyConfiguredException for a route that does not say who may use it."""
+    resources = Resources(settings)
+    app = Litestar(
+        route_handlers=ROUTES,
+        request_class=ApiRequest,
+        dto=JsonBody,
+        guards=[require_scope],
+        exception_handlers={Exception: answer_exception},
+        openapi_config=documentation.config(),
+        state=State({"resources": resources}),
+        lifespan=[resources.lifespan],
+        logging_config=None,
+        request_max_body_size=None,  # api/limits.py bounds bodies, and answers as the contract says
+    )
+    _check_scopes(app)
+    return app
+
+
+def create_server_app(settings: Settings) -> tuple[ASGIApp, Resources]:
+    """What the server runs: the application inside its observation."""
+    app = create_app(settings)
+    resources: Resources = app.state.resources
+    return Observed(app, resources), resources
+
+
+def _check_scopes(app: Litestar) -> None:
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            raise ImproperlyConfiguredException(f"{route.path} is no HTTP route: nothing guards it")
+        for handler in route.route_handlers:
+            if "scope" not in handler.opt and "OPTIONS" not in handler.http_methods:
+                raise ImproperlyConfiguredException(f"{route.path} does not say who may use it: opt=allow(…)")

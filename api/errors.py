@@ -1,0 +1,245 @@
+"""Problems: every refusal and fault as an RFC 9457 answer. The only place that gives refusals their HTTP numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from engine.errors import Unavailable
+from engine.holds import HoldStatus
+from engine.refusals import Refusal, Refused
+
+log = logging.getLogger("holdfast.api")
+
+MEDIA_TYPE = "application/problem+json"
+MAX_INSTANCE_LENGTH = 500
+MAX_MESSAGE_LENGTH = 300
+
+
+class Kind(Struct, frozen=True):
+    """What a code stands for: its status, its title, and when it is answered."""
+
+    status: int
+    title: str
+    when: str
+
+
+KINDS: dict[str, Kind] = {
+    "validation-failed": Kind(400, "The request is not valid", "Malformed JSON, a wrong type, a value out of range."),
+    "idempotency-key-required": Kind(400, "An Idempotency-Key is required", "The call must be safe to repeat."),
+    "unauthenticated": Kind(401, "No valid API key", "No key was sent, or one that is unknown or revoked."),
+    "forbidden": Kind(403, "The API key may not do this", "A storefront key on an operator route."),
+    "not-found": Kind(404, "There is nothing here", "No route has this path."),
+    "unknown-sku": Kind(404, "Unknown SKU", "No stock was ever created for a SKU."),
+    "unknown-hold": Kind(404, "Unknown hold", "No hold has this id, or it ended long ago."),
+    "method-not-allowed": Kind(405, "Method not allowed", "The path exists; Allow names its methods."),
+    "insufficient-stock": Kind(409, "Not enough stock", "Nothing was reserved; `lines` names what fell short."),
+    "customer-limit-exceeded": Kind(409, "Customer limit exceeded", "More units than one customer may have."),
+    "hold-not-live": Kind(409, "The hold is no longer live", "It was committed or released; see `hold_status`."),
+    "sku-exists": Kind(409, "The SKU exists", "Its count changes through adjustments."),
+    "hold-expired": Kind(410, "The hold expired", "Its time was over; nothing was sold."),
+    "body-too-large": Kind(413, "The body is too large", "The body passes the route's limit."),
+    "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before", "The same key with another payload."),
+    "internal-error": Kind(500, "Internal error", "A fault of ours; the log has it under the request's id."),
+    "unavailable": Kind(503, "Unavailable for now", "Nothing can be promised right now; see Retry-After."),
+}
+COMMON_CODES = ("validation-failed", "internal-error", "unavailable")
+PROTECTED_CODES = ("unauthenticated", "forbidden")
+
+
+class FieldError(Struct, frozen=True):
+    """What is wrong with one field of a request."""
+
+    field: Annotated[str, Meta(description="Path of the field; empty for the body itself", examples=["lines[0].sku"])]
+    message: Annotated[str, Meta(examples=["Object missing required field"])]
+
+
+class ProblemLine(Struct, frozen=True):
+    """A line that stood in the way."""
+
+    sku: Annotated[str, Meta(examples=["85123A"])]
+    requested: Annotated[int, Meta(examples=[6])]
+    available: Annotated[int, Meta(description="With insufficient-stock", examples=[2])] | UnsetType = UNSET
+    customer_limit: Annotated[int, Meta(description="With customer-limit-exceeded")] | UnsetType = UNSET
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """An RFC 9457 problem. `code` is stable; the further members come with the codes that need them."""
+
+    type: Annotated[str, Meta(description="URI reference of the code", extra_json_schema={"format": "uri-reference"})]
+    title: str
+    status: int
+    detail: str
+    instance: Annotated[str, Meta(description="The path asked for")] | UnsetType = UNSET
+    code: Annotated[str, Meta(description="Stable name of the problem", extra_json_schema={"enum": list(KINDS)})]
+    errors: Annotated[tuple[FieldError, ...], Meta(description="With validation-failed")] | UnsetType = UNSET
+    lines: Annotated[tuple[ProblemLine, ...], Meta(description="The lines that failed")] | UnsetType = UNSET
+    hold_status: Annotated[HoldStatus, Meta(description="With hold-not-live")] | UnsetType = UNSET
+
+
+class ProblemRaised(Exception):
+    """Ends a request with a problem, where the framework leaves no way to return one."""
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.headers = dict(headers or {})
+
+
+def problem(code: str, detail: str, **members: Any) -> Problem:
+    """A problem of this code; `members` are its further fields."""
+    kind = KINDS[code]
+    return Problem(type=f"/problems/{code}", title=kind.title, status=kind.status, detail=detail, code=code, **members)
+
+
+def invalid(field: str, message: str) -> Problem:
+    """The problem of one field of a request."""
+    where = f"{field}: {message}" if field else message
+    return problem("validation-failed", where, errors=(FieldError(field, message),))
+
+
+def refused(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusal
+    """What the engine refused, as a problem."""
+    match refusal.refusal:
+        case Refusal.UNKNOWN_SKU:
+            return problem("unknown-sku", f"There is no stock for {_list(refusal.skus)}.")
+        case Refusal.SKU_EXISTS:
+            return problem("sku-exists", f"There is stock for {_list(refusal.skus)} already.")
+        case Refusal.INSUFFICIENT_STOCK:
+            short = tuple(ProblemLine(s.sku, s.requested, available=s.available) for s in refusal.shortfalls)
+            names = _list([line.sku for line in short])
+            return problem("insufficient-stock", f"Not enough units available of {names}.", lines=short)
+        case Refusal.CUSTOMER_LIMIT_EXCEEDED:
+            over = tuple(ProblemLine(o.sku, o.requested, customer_limit=o.customer_limit) for o in refusal.limits)
+            names = _list([line.sku for line in over])
+            return problem("customer-limit-exceeded", f"One customer may not have that many of {names}.", lines=over)
+        case Refusal.HOLD_NOT_LIVE:
+            status = HoldStatus(refusal.hold_status or "")
+            return problem("hold-not-live", f"The hold is {status}.", hold_status=status)
+        case Refusal.HOLD_EXPIRED:
+            return problem("hold-expired", "The hold's time was over; its units went back to the shelf.")
+        case Refusal.UNKNOWN_HOLD:
+            return problem("unknown-hold", "There is no such hold, or it ended too long ago.")
+        case Refusal.KEY_REUSED:
+            return problem("idempotency-key-reused", "This Idempotency-Key was used with another payload.")
+        case Refusal.COUNT_TOO_LARGE:
+            return invalid("delta", "more units than can be counted")
+
+
+def unavailable(error: Unavailable) -> ProblemRaised:
+    """A 503 that says why; what follows a colon in the reason is for the log only (addresses, errors of servers)."""
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return ProblemRaised(problem("unavailable", public_reason(error.reason) + "."), headers)
+
+
+def public_reason(reason: str) -> str:
+    """The part of a reason that anybody may read."""
+    return reason.partition(":")[0]
+
+
+def problem_of_exception(error: Exception) -> ProblemRaised:  # noqa: PLR0911 - one a kind of error
+    """Whatever ended a request, as a problem; what nobody expected is logged and says nothing of our insides."""
+    match error:
+        case ProblemRaised():
+            return error
+        case Unavailable():
+            log.debug("unavailable: %s", error.reason)  # the guard and the probe tell it once, not a request at a time
+            return unavailable(error)
+        case NotFoundException():
+            return ProblemRaised(problem("not-found", "No route has this path."))
+        case MethodNotAllowedException():
+            allowed = (error.headers or {}).get("allow", "")
+            return ProblemRaised(problem("method-not-allowed", f"Allowed here: {allowed}."), {"Allow": allowed})
+        case ValidationException():
+            return ProblemRaised(_invalid_parameters(error))
+        case ClientException():
+            return ProblemRaised(invalid("", error.detail[:MAX_MESSAGE_LENGTH]))
+        case HTTPException(status_code=500) if "disconnected" in error.detail:
+            return ProblemRaised(invalid("", "the connection ended before the body did"))
+    log.error("internal error", exc_info=error)
+    return ProblemRaised(problem("internal-error", "Something went wrong here. The log has it under the request's id."))
+
+
+def answer_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Litestar's exception handler for everything."""
+    raised = problem_of_exception(error)
+    return problem_response(raised.problem, request.scope["path"], raised.headers)
+
+
+def problem_response(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> Response[Any]:
+    """The problem as an answer to a request for `path`."""
+    return Response(
+        encode_problem(problem, path), status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+def encode_problem(problem: Problem, path: str) -> bytes:
+    """The body of a problem answered at `path`."""
+    instance = quote(path[:MAX_INSTANCE_LENGTH], safe="/:@!$&'()*+,;=~")
+    return msgspec.json.encode(msgspec.structs.replace(problem, instance=instance))
+
+
+def problems(*codes: str) -> dict[int, ResponseSpec]:
+    """How OpenAPI describes a route's refusals: these codes and the common ones, by status, with an example each."""
+    by_status: dict[int, list[str]] = {}
+    for code in (*codes, *COMMON_CODES):
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    return {
+        status: ResponseSpec(
+            Problem,
+            media_type=MEDIA_TYPE,
+            generate_examples=False,
+            description="; ".join(f"`{code}`: {KINDS[code].when}" for code in of_status),
+            examples=[Example(id=code, summary=KINDS[code].title, value=example_problem(code)) for code in of_status],
+        )
+        for status, of_status in by_status.items()
+    }
+
+
+def example_problem(code: str) -> dict[str, Any]:
+    """A problem of this code, for the documentation."""
+    members: dict[str, Any] = {}
+    match code:
+        case "validation-failed":
+            members["errors"] = (FieldError("lines[0].quantity", "Expected `int` >= 1"),)
+        case "insufficient-stock":
+            members["lines"] = (ProblemLine("85123A", 6, available=2),)
+        case "customer-limit-exceeded":
+            members["lines"] = (ProblemLine("85123A", 6, customer_limit=4),)
+        case "hold-not-live":
+            members["hold_status"] = HoldStatus.RELEASED
+    found: dict[str, Any] = msgspec.to_builtins(problem(code, KINDS[code].when, instance="/api/v1/…", **members))
+    return found
+
+
+def _invalid_parameters(error: ValidationException) -> Problem:
+    extra = error.extra if isinstance(error.extra, list) else []
+    found = tuple(
+        FieldError(str(part.get("key", "")), str(part.get("message", "not valid"))[:MAX_MESSAGE_LENGTH])
+        for part in extra
+        if isinstance(part, dict)
+    )
+    if not found:
+        return invalid("", "a parameter is missing or not valid")
+    if any(part.field == "data" for part in found):
+        return invalid("", "the body is empty; a JSON object is expected")
+    return problem("validation-failed", "; ".join(f"{part.field}: {part.message}" for part in found), errors=found)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,111 @@
+"""Holds by the batch over HTTP: up to 500 in one call, each for itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, post
+from litestar.params import JSONBody
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from api.authentication import Caller, allow
+from api.bodies import decode_body
+from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, refused
+from api.holds import HOLD_EXAMPLE, HOLDS_PATH, HoldRequest, HoldView, count_placed, reserve_of, view
+from api.replies import Reply, respond
+from api.requests import ApiRequest
+from api.resources import Resources
+from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
+from engine.idempotency import derive_token, fingerprint, fresh_token
+from engine.refusals import Refusal, Refused
+from engine.settings import Settings
+
+PATH = f"{HOLDS_PATH}/batch"
+
+
+class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Holds to be made, each for itself."""
+
+    # Raw, so that each is decoded, and refused, for itself.
+    holds: Annotated[
+        list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/HoldRequest"})]],
+        Meta(min_length=1, max_length=MAX_BATCH_HOLDS),
+    ]
+
+
+class BatchItem(Struct, frozen=True, omit_defaults=True):
+    """What became of one hold of a batch: `hold` with status 201, otherwise `problem`."""
+
+    status: Annotated[int, Meta(description="The status that this hold alone would have been answered", examples=[201])]
+    hold: HoldView | UnsetType = UNSET
+    problem: Problem | UnsetType = UNSET
+
+
+SHORT_EXAMPLE = {"status": 409, "problem": example_problem("insufficient-stock")}
+
+
+class BatchResults(Struct, frozen=True):
+    """One item a hold asked for, in the same order."""
+
+    results: Annotated[list[BatchItem], Meta(examples=[[{"status": 201, "hold": HOLD_EXAMPLE}, SHORT_EXAMPLE]])]
+
+
+async def place(resources: Resources, caller: Caller, key: str | None, body: BatchRequest) -> Reply | Problem:
+    """Make holds, each for itself: the bad and the refused among them leave the others as they are. Raises Unavailable.
+
+    A hold's token comes from its place in the whole call; its place in the group counts the well-formed ones only.
+    """
+    group = None if key is None else derive_token(caller.client, "reserve-batch", key)
+    whole = "" if key is None else fingerprint([bytes(raw).decode() for raw in body.holds])
+    judged: list[Problem | Reserve] = []
+    valid: list[Reserve] = []
+    for index, raw in enumerate(body.holds):
+        token = fresh_token() if key is None else derive_token(caller.client, "reserve-batch", key, index + 1)
+        item = _judge(resources.settings, raw, token)
+        if isinstance(item, Reserve):
+            if group is not None:
+                item = msgspec.structs.replace(item, fingerprint=whole, group=group, position=len(valid) + 1)
+            valid.append(item)
+        judged.append(item)
+    answers = await resources.shard.reserve_group(valid) if valid else []
+    for answer in answers:
+        if isinstance(answer, Refused) and answer.refusal is Refusal.KEY_REUSED:
+            return refused(answer)
+        count_placed(resources, answer)
+    following = iter(answers)
+    outcomes = [next(following) if isinstance(item, Reserve) else item for item in judged]
+    results = [_result(index, outcome) for index, outcome in enumerate(outcomes)]
+    replayed = any(isinstance(answer, HoldAnswer) and answer.replayed for answer in answers)
+    return Reply(200, BatchResults(results), replayed=replayed)
+
+
+def _judge(settings: Settings, raw: msgspec.Raw, token: str) -> Reserve | Problem:
+    try:
+        return reserve_of(settings, decode_body(HoldRequest, raw), token)
+    except ProblemRaised as raised:
+        return raised.problem
+
+
+def _result(index: int, outcome: HoldAnswer | Refused | Problem) -> BatchItem:
+    if isinstance(outcome, HoldAnswer):
+        return BatchItem(201, hold=view(outcome.hold))
+    problem = refused(outcome) if isinstance(outcome, Refused) else outcome
+    located = msgspec.structs.replace(problem, instance=f"{PATH}#/holds/{index}")
+    return BatchItem(problem.status, problem=located)
+
+
+@post(
+    "/",
+    status_code=200,
+    opt={**allow("storefront"), "idempotency": "optional", "body": "batch"},
+    summary="Reserve many",
+    responses=problems(*PROTECTED_CODES, "body-too-large", "idempotency-key-reused"),
+)
+async def create_holds(request: ApiRequest, data: JSONBody[BatchRequest]) -> Response[BatchResults]:
+    """Make up to 500 holds, each for itself; one answer a hold, in the same order."""
+    outcome = await place(request.resources, request.caller, request.idempotency_key, data)
+    return respond(outcome, request.path)
+
+
+router = Router(PATH, route_handlers=[create_holds], tags=["Holds"])

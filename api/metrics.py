@@ -1,0 +1,77 @@
+"""Prometheus metrics of one API process, in a registry of their own; every label has a bounded set of values."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+UNMATCHED = "unmatched"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+COMPONENTS = ("redis", "postgresql", "fence", "backlog")
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_WIRE_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """What the operators see of this process."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "holdfast_http_requests", "Requests by route", ("route", "method", "status"), registry=registry
+        )
+        self._durations = Histogram(
+            "holdfast_http_request_duration_seconds",
+            "Time from a request's head to the end of its answer",
+            ("route", "method"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._holds = Counter(
+            "holdfast_holds", "Operations on holds by outcome", ("verb", "outcome"), registry=registry
+        )
+        self._batch_size = Histogram(
+            "holdfast_batch_size", "Operations in one script call", ("verb",), buckets=_SIZES, registry=registry
+        )
+        self._round_trip = Histogram(
+            "holdfast_redis_round_trip_seconds",
+            "One script call, there and back",
+            ("verb",),
+            buckets=_WIRE_SECONDS,
+            registry=registry,
+        )
+        self.lag_events = Gauge("holdfast_flush_lag_events", "Events not yet applied in PostgreSQL", registry=registry)
+        self.lag_seconds = Gauge("holdfast_flush_lag_seconds", "Age of the oldest of them", registry=registry)
+        self.high_water = Gauge(
+            "holdfast_high_water_events", "Flush lag at which reserves are refused", registry=registry
+        )
+        self.backlog = Gauge("holdfast_backlog_operations", "Operations waiting for a script call", registry=registry)
+        self.fence_closings = Counter("holdfast_fence_closings", "Times that Redis lost our trust", registry=registry)
+        self.verifications = Counter(
+            "holdfast_verifications", "Comparisons of Redis with PostgreSQL by verdict", ("verdict",), registry=registry
+        )
+        self.up = Gauge("holdfast_up", "1 when a component works, else 0", ("component",), registry=registry)
+        for component in COMPONENTS:
+            self.up.labels(component).set(0)
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One answered request; `route` is its template."""
+        method = method if method in METHODS else "OTHER"
+        self._requests.labels(route, method, str(status)).inc()
+        self._durations.labels(route, method).observe(seconds)
+
+    def count_hold(self, verb: str, outcome: str) -> None:
+        """One operation on a hold: how it ended, or the code of its refusal."""
+        self._holds.labels(verb, outcome).inc()
+
+    def observe_batch(self, verb: str, size: int, seconds: float) -> None:
+        """One script call."""
+        self._batch_size.labels(verb).observe(size)
+        self._round_trip.labels(verb).observe(seconds)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

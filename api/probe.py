@@ -1,0 +1,115 @@
+"""The probe: looks at Redis, PostgreSQL and the backlog once a second, for readyz and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.database import Database
+from api.errors import public_reason
+from api.health import UP, Component, Health
+from api.metrics import Metrics
+from engine.connection import connect
+from engine.errors import Unavailable
+from engine.settings import Settings
+from engine.shard import Backlog, Shard
+from persistence.flush import read_offset
+from persistence.pool import Pool
+
+log = logging.getLogger("holdfast.probe")
+
+EVERY_S = 1.0
+TIMEOUT_S = 2.0
+
+
+class Probe:
+    """One task a process. It looks at Redis past the fence, so that "up but unverified" can be told from "down"."""
+
+    def __init__(self, settings: Settings, database: Database, shard: Shard, health: Health, metrics: Metrics) -> None:
+        self._settings = settings
+        self._database = database
+        self._shard = shard
+        self._health = health
+        self._metrics = metrics
+        self._told: dict[str, str] = {}
+        metrics.high_water.set(settings.high_water_events)
+
+    async def run(self, opened: asyncio.Event) -> None:
+        """Look for ever; at once, too, when the fence opens."""
+        redis = connect(self._settings)
+        try:
+            while True:
+                try:
+                    await self.look(redis)
+                except Exception:  # the next look may find out more
+                    log.exception("the probe failed")
+                was_open = opened.is_set()
+                try:
+                    async with asyncio.timeout(EVERY_S):
+                        await (asyncio.sleep(EVERY_S) if was_open else opened.wait())
+                except TimeoutError:
+                    continue
+        finally:
+            await redis.aclose()
+
+    async def look(self, redis: Redis) -> None:
+        """Observe every component once."""
+        self._health.redis, self._health.postgresql, self._health.backlog = await asyncio.gather(
+            self._look_at_redis(redis), self._look_at_postgresql(), self._look_at_backlog()
+        )
+        self._publish()
+
+    async def _look_at_redis(self, redis: Redis) -> Component:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            return self._down("redis", f"Redis is unavailable: {error!r}")
+        return self._up("redis")
+
+    async def _look_at_postgresql(self) -> Component:
+        async def read(pool: Pool) -> None:
+            async with pool.acquire() as connection:
+                await read_offset(connection, self._shard.keys.shard)
+
+        try:
+            await self._database.ask(read, TIMEOUT_S)
+        except Unavailable as error:
+            return self._down("postgresql", error.reason)
+        return self._up("postgresql")
+
+    async def _look_at_backlog(self) -> Backlog | None:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._shard.backlog()
+        except (Unavailable, TimeoutError):
+            return None
+        except RedisError:
+            log.exception("the backlog cannot be read")
+            return None
+
+    def _down(self, name: str, reason: str) -> Component:
+        """A component's state; the log hears of it once, in full."""
+        detail = public_reason(reason)
+        if self._told.get(name) != detail:
+            log.warning("%s", reason)
+            self._told[name] = detail
+        return Component(status="down", detail=detail)
+
+    def _up(self, name: str) -> Component:
+        if self._told.pop(name, None) is not None:
+            log.info("%s is back", name)
+        return UP
+
+    def _publish(self) -> None:
+        seen = self._health.readiness().components
+        metrics = self._metrics
+        for name in ("redis", "postgresql", "fence", "backlog"):
+            metrics.up.labels(name).set(getattr(seen, name).status == "up")
+        metrics.backlog.set(self._shard.waiting)
+        if self._health.backlog is not None:
+            metrics.lag_events.set(self._health.backlog.events)
+            metrics.lag_seconds.set(self._health.backlog.lag_s)

@@ -1,0 +1,68 @@
+"""What one API process holds while it runs: connections, the shard, the tasks that watch them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+
+from api.authentication import Authenticator
+from api.database import Database
+from api.guard import Guard
+from api.health import Health
+from api.metrics import Metrics
+from api.probe import Probe
+from engine.connection import connect
+from engine.fence import Fence
+from engine.settings import Settings
+from engine.shard import Shard
+from persistence.api_keys import ApiKey, find_by_hash
+
+END_ATTEMPTS = 10
+END_PAUSE_S = 0.2
+
+
+class Resources:
+    """Made without any I/O; `lifespan` connects and lets go. Neither Redis nor PostgreSQL must be there for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.fence = Fence()
+        self.health = Health(settings, self.fence)
+        self.database = Database(settings)
+        self.redis = connect(settings, self.fence)
+        self.shard = Shard(self.redis, self.fence, settings, observe=self.metrics.observe_batch)
+        self.authenticator = Authenticator(settings.auth, self._find_key)
+
+    async def _find_key(self, secret_hash: bytes) -> ApiKey | None:
+        return await self.database.ask(lambda pool: find_by_hash(pool, secret_hash))
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Watch and serve; at the end the lanes finish what is on the wire before anything is closed."""
+        await self.database.open()
+        guard = Guard(self.settings, self.database, self.fence, self.metrics)
+        probe = Probe(self.settings, self.database, self.shard, self.health, self.metrics)
+        tasks = [asyncio.create_task(guard.run()), asyncio.create_task(probe.run(guard.opened))]
+        try:
+            yield
+        finally:
+            self.health.is_draining = True
+            await self.shard.close()
+            await _end(tasks)
+            await self.redis.aclose()
+            await self.database.close()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until they listen: a library between them and us may swallow a cancellation."""
+    pending = set(tasks)
+    for _ in range(END_ATTEMPTS):
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=END_PAUSE_S)
+        if not pending:
+            return
