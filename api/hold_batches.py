@@ -11,11 +11,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.authentication import Caller, allow
 from api.bodies import decode_body
-from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, refused
+from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, refused, unavailable
 from api.holds import HOLD_EXAMPLE, HOLDS_PATH, HoldRequest, HoldView, count_placed, reserve_of, view
 from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from engine.errors import Unavailable
 from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
 from engine.idempotency import derive_token, fingerprint, fresh_token
 from engine.refusals import Refusal, Refused
@@ -57,22 +58,28 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Bat
     A hold's token comes from its place in the whole call; its place in the group counts the well-formed ones only.
     """
     group = None if key is None else derive_token(caller.client, "reserve-batch", key)
-    whole = "" if key is None else fingerprint([bytes(raw).decode() for raw in body.holds])
     judged: list[Problem | Reserve] = []
-    valid: list[Reserve] = []
     for index, raw in enumerate(body.holds):
         token = fresh_token() if key is None else derive_token(caller.client, "reserve-batch", key, index + 1)
-        item = _judge(resources.settings, raw, token)
-        if isinstance(item, Reserve):
-            if group is not None:
-                item = msgspec.structs.replace(item, fingerprint=whole, group=group, position=len(valid) + 1)
-            valid.append(item)
-        judged.append(item)
+        judged.append(_judge(resources.settings, raw, token))
+    valid = [item for item in judged if isinstance(item, Reserve)]
+    if group is not None:
+        whole = fingerprint(
+            [
+                item.fingerprint if isinstance(item, Reserve) else bytes(raw).decode()
+                for item, raw in zip(judged, body.holds, strict=True)
+            ]
+        )
+        valid = [
+            msgspec.structs.replace(item, fingerprint=whole, group=group, position=position)
+            for position, item in enumerate(valid, 1)
+        ]
     answers = await resources.shard.reserve_group(valid) if valid else []
     for answer in answers:
         if isinstance(answer, Refused) and answer.refusal is Refusal.KEY_REUSED:
             return refused(answer)
-        count_placed(resources, answer)
+        if not isinstance(answer, Unavailable):
+            count_placed(resources, answer)
     following = iter(answers)
     outcomes = [next(following) if isinstance(item, Reserve) else item for item in judged]
     results = [_result(index, outcome) for index, outcome in enumerate(outcomes)]
@@ -87,10 +94,16 @@ def _judge(settings: Settings, raw: msgspec.Raw, token: str) -> Reserve | Proble
         return raised.problem
 
 
-def _result(index: int, outcome: HoldAnswer | Refused | Problem) -> BatchItem:
-    if isinstance(outcome, HoldAnswer):
-        return BatchItem(201, hold=view(outcome.hold))
-    problem = refused(outcome) if isinstance(outcome, Refused) else outcome
+def _result(index: int, outcome: HoldAnswer | Refused | Unavailable | Problem) -> BatchItem:
+    match outcome:
+        case HoldAnswer():
+            return BatchItem(201, hold=view(outcome.hold))
+        case Refused():
+            problem = refused(outcome)
+        case Unavailable():
+            problem = unavailable(outcome).problem
+        case Problem():
+            problem = outcome
     located = msgspec.structs.replace(problem, instance=f"{PATH}#/holds/{index}")
     return BatchItem(problem.status, problem=located)
 

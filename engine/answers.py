@@ -24,8 +24,10 @@ class Given(Protocol):
     def rest(self) -> Sequence[Any]: ...
 
 
-def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused:
-    """What reserve.lua said."""
+def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailable:
+    """What reserve.lua said; past the high-water mark the fault is the answer, since others of the batch may succeed."""
+    if given.status == "backlog":
+        return Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
     if given.status == "held":
         customer, lines = request.customer_id, request.lines
         hold = Hold(request.token, HoldStatus.HELD, customer, given.now_ms, int(given.rest[0]), lines)
@@ -53,8 +55,6 @@ def adjusted(sku: str, given: Given) -> StockAnswer | Refused:
 def _refused(given: Given) -> Refused:
     rest = list(given.rest)
     match given.status:
-        case "backlog":
-            raise Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
         case "key-reused":
             return Refused(Refusal.KEY_REUSED)
         case "unknown-sku" | "sku-exists" | "count-too-large":

@@ -129,7 +129,7 @@ def read_event(epoch: int, seq: int, at_ms: int, kind: str, payload: bytes) -> E
         return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), f"no event is of kind {kind!r}")
     try:
         return Event(epoch, seq, at_ms, kind, decoder.decode(payload))  # type: ignore[arg-type]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), str(error))
 
 
@@ -140,9 +140,9 @@ def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
         kind, at_ms, count = fields["kind"], int(fields["at"]), int(fields["n"])
         raw = _decode_events(fields["events"])
         memories = tuple(_decode_memories(fields["memories"])) if "memories" in fields else ()
-    except (KeyError, ValueError, msgspec.DecodeError) as error:
+    except (KeyError, ValueError, msgspec.DecodeError, RecursionError) as error:
         return _unreadable(epoch, last_seq, fields, repr(error))
-    if len(raw) != count:
+    if len(raw) != count or not raw:
         return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(raw)} found")
     first = last_seq - count + 1
     events = tuple(read_event(epoch, first + i, at_ms, kind, bytes(part)) for i, part in enumerate(raw))

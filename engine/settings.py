@@ -119,8 +119,8 @@ def _check_url(name: str, url: str | None, schemes: tuple[str, ...]) -> None:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise SettingsError(f"{PREFIX}{name} is not a URL: {error}") from None
+    except ValueError:  # whose text may hold a part of the password
+        raise SettingsError(f"{PREFIX}{name} is not a URL: percent-encode its password, and check its port") from None
     if parts.scheme not in schemes:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
         raise SettingsError(f"{PREFIX}{name} must start with {expected}")

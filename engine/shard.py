@@ -105,13 +105,24 @@ class Shard:
 
         A hold past its deadline never stands in the way: before a refusal everything that was due is reclaimed.
         """
-        return (await self._reserve_all([request]))[0]
+        (answer,) = await self._reserve_all([request])
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
 
-    async def reserve_group(self, requests: list[Reserve]) -> list[HoldAnswer | Refused]:
-        """Claim each hold for itself, in order, in one batch that shares one memory."""
-        return await self._reserve_all(requests)
+    async def reserve_group(self, requests: list[Reserve]) -> list[HoldAnswer | Refused | Unavailable]:
+        """Claim each hold for itself, in order, in one batch.
 
-    async def _reserve_all(self, requests: list[Reserve]) -> list[HoldAnswer | Refused]:
+        Requests of one group share one memory, and are turned away together. Otherwise the high-water mark may be
+        reached in their midst: those after it get Unavailable as their answer.
+        """
+        answered = await self._reserve_all(requests)
+        first = answered[0]
+        if isinstance(first, Unavailable):
+            raise first
+        return answered
+
+    async def _reserve_all(self, requests: list[Reserve]) -> list[HoldAnswer | Refused | Unavailable]:
         lane = self._lanes["reserve"]
         answered = await lane.submit_together([self._reserve_operation(request) for request in requests])
         due_ms = max((answer.now_ms for answer in answered if answer.status == "due"), default=None)

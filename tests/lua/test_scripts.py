@@ -351,6 +351,14 @@ async def test_a_batch_that_would_pass_the_high_water_mark_makes_no_hold_at_all(
     assert [isinstance(answer, HoldAnswer) and not answer.replayed for answer in answers] == [True] * 3
 
 
+async def test_a_batch_without_a_key_keeps_the_holds_that_were_made_below_the_high_water_mark(shard: Shard) -> None:
+    await create(shard, "A", 5_000)
+    await asyncio.gather(*(shard.reserve(claim({"A": 1})) for _ in range(1_998)))
+    answers = await shard.reserve_group([claim({"A": 1}) for _ in range(3)])
+    assert [isinstance(answer, HoldAnswer) for answer in answers] == [True, False, False]
+    assert isinstance(answers[2], Unavailable)
+
+
 async def test_acknowledging_lets_go_of_exactly_what_was_applied_and_never_goes_back(
     shard: Shard, redis: Redis
 ) -> None:
