@@ -95,17 +95,17 @@ def _judge(settings: Settings, raw: msgspec.Raw, token: str) -> Reserve | Proble
 
 
 def _result(index: int, outcome: HoldAnswer | Refused | Unavailable | Problem) -> BatchItem:
-    match outcome:
-        case HoldAnswer():
-            return BatchItem(201, hold=view(outcome.hold))
-        case Refused():
-            problem = refused(outcome)
-        case Unavailable():
-            problem = unavailable(outcome).problem
-        case Problem():
-            problem = outcome
+    if isinstance(outcome, HoldAnswer):
+        return BatchItem(201, hold=view(outcome.hold))
+    problem = _problem(outcome)
     located = msgspec.structs.replace(problem, instance=f"{PATH}#/holds/{index}")
     return BatchItem(problem.status, problem=located)
+
+
+def _problem(outcome: Refused | Unavailable | Problem) -> Problem:
+    if isinstance(outcome, Refused):
+        return refused(outcome)
+    return unavailable(outcome).problem if isinstance(outcome, Unavailable) else outcome
 
 
 @post(

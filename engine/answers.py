@@ -25,7 +25,7 @@ class Given(Protocol):
 
 
 def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailable:
-    """What reserve.lua said; past the high-water mark the fault is the answer, since others of the batch may succeed."""
+    """What reserve.lua said; past the high-water mark the fault is the answer, as others of the batch may succeed."""
     if given.status == "backlog":
         return Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
     if given.status == "held":
