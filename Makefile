@@ -33,8 +33,8 @@ format: $(INSTALLED) ## rewrite the sources as `check` wants them
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: $(INSTALLED) ## measure a running system (start it with `make up`)
-	@$(RUN) -m cli.main bench
+bench: $(INSTALLED) ## open a drop on a running system (start it with `make up`) and check its books
+	@$(RUN) -m cli.main bench drop
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	$(COMPILE) --group build --output-file requirements-build.lock

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -19,8 +17,10 @@ from msgspec import Struct
 from benchmarks.baskets import SALES, Invoice, invoices_in_order, stock_needed
 from benchmarks.books import Evidence, Movement, audit, expected_counts, file_entries, stocking_entries
 from benchmarks.order_lines import Kind, OrderFileError, OrderLine, Skip, read_order_lines
+from benchmarks.progress import progress
 from benchmarks.report import SHOWN, Report, describe_rows, latencies, render, sum_counts
 from benchmarks.storefront import ReplayError, UnansweredError, open_storefront
+from benchmarks.target import required, runtime_of
 from benchmarks.traffic import Replayer
 from benchmarks.witness import Witness
 
@@ -91,11 +91,11 @@ def command(
     """
     try:
         plan = read_plan(file, sku_prefix, limit)
-        runtime = _runtime(data_dir)
+        runtime = runtime_of(data_dir)
         options = Options(
             file=file,
-            url=_required(url or runtime.get("api_url"), "--url"),
-            database_url=_required(database_url or runtime.get("database_url"), "--database-url"),
+            url=required(url or runtime.get("api_url"), "--url"),
+            database_url=required(database_url or runtime.get("database_url"), "--database-url"),
             api_key=api_key,
             concurrency=concurrency,
             speed=speed,
@@ -148,9 +148,9 @@ async def replay(options: Options, plan: Plan) -> Report:
                 "note: live holds of others are on these SKUs; when they end, the books cannot balance", err=True
             )
         replayer = Replayer(storefront, run)
-        with _progress("stocking up", len(needed)) as advance:
+        with progress("stocking up", len(needed)) as advance:
             await replayer.stock_up(needed, set(opening.counts), options.concurrency, advance)
-        with _progress("replaying", len(plan.invoices)) as advance:
+        with progress("replaying", len(plan.invoices)) as advance:
             await replayer.replay(plan.invoices, options.concurrency, options.speed, advance)
         said = await witness.close_books(opening)
     return _report(options, plan, replayer, said)
@@ -199,35 +199,6 @@ def _units_of(lines: Iterable[OrderLine], stocked: Iterable[Movement]) -> dict[s
         name = "sold" if line.kind in SALES else "returned" if line.kind is Kind.RETURN else "written off"
         units[name] += line.units
     return units
-
-
-def _runtime(data_dir: Path) -> dict[str, str]:
-    """What a running `up` says of itself; empty where none runs."""
-    try:
-        found = json.loads((data_dir / "runtime.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {name: found[name] for name in ("api_url", "database_url") if isinstance(found.get(name), str)}
-
-
-def _required(value: str | None, option: str) -> str:
-    if not value:
-        raise ReplayError(f"{option} is not given, and no running `holdfast up` was found to ask for it")
-    return value
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error if that is a terminal; yields what to call for each step."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - only for people, and slow to import
-    from rich.progress import Progress  # noqa: PLC0415 - as above
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
 
 
 if __name__ == "__main__":

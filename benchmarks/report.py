@@ -82,9 +82,12 @@ def describe_rows(
 def latencies(traffic: Traffic) -> dict[str, Latency]:
     """p50 and p99 by what was asked for."""
     asked = {"hold": traffic.hold_s, "commit": traffic.commit_s, "adjustment": traffic.adjust_s}
-    return {
-        name: Latency(len(times), percentile_ms(times, 50), percentile_ms(times, 99)) for name, times in asked.items()
-    }
+    return {name: latency(times) for name, times in asked.items()}
+
+
+def latency(times_s: Sequence[float]) -> Latency:
+    """p50 and p99 of these."""
+    return Latency(len(times_s), percentile_ms(times_s, 50), percentile_ms(times_s, 99))
 
 
 def percentile_ms(times_s: Sequence[float], percent: int) -> float:
