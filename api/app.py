@@ -15,6 +15,7 @@ from api.errors import answer_exception
 from api.observation import Observed
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.short_way import ShortWay
 from engine.settings import Settings
 
 ROUTES = (
@@ -49,7 +50,7 @@ def create_server_app(settings: Settings) -> tuple[ASGIApp, Resources]:
     """What the server runs: the application inside its observation."""
     app = create_app(settings)
     resources: Resources = app.state.resources
-    return Observed(app, resources), resources
+    return Observed(app, ShortWay(app, resources), resources), resources
 
 
 def _check_scopes(app: Litestar) -> None:

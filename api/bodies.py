@@ -16,7 +16,7 @@ from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
-from api.errors import MAX_MESSAGE_LENGTH, ProblemRaised, invalid
+from api.errors import EMPTY_BODY, MAX_MESSAGE_LENGTH, ProblemRaised, invalid
 
 T = TypeVar("T")
 
@@ -35,6 +35,8 @@ def check_content_type(content_type: bytes | None) -> None:
 
 def decode_body(kind: type[T], body: bytes | msgspec.Raw) -> T:
     """Decode into `kind`, coercing nothing. Raises ProblemRaised."""
+    if not body:
+        raise ProblemRaised(invalid("", EMPTY_BODY))
     try:
         decoder: msgspec.json.Decoder[T] = _decoder(kind)  # type: ignore[arg-type]
         decoded = decoder.decode(body)

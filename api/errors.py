@@ -29,6 +29,7 @@ log = logging.getLogger("holdfast.api")
 MEDIA_TYPE = "application/problem+json"
 MAX_INSTANCE_LENGTH = 500
 MAX_MESSAGE_LENGTH = 300
+EMPTY_BODY = "the body is empty; a JSON object is expected"
 
 
 class Kind(Struct, frozen=True):
@@ -47,12 +48,18 @@ KINDS: dict[str, Kind] = {
     "not-found": Kind(404, "There is nothing here", "No route has this path."),
     "unknown-sku": Kind(404, "Unknown SKU", "No stock was ever created for a SKU."),
     "unknown-hold": Kind(404, "Unknown hold", "No hold has this id, or it ended long ago."),
+    "unknown-category": Kind(404, "Unknown category", "No category has this id."),
+    "unknown-product": Kind(404, "Unknown product", "No product has this id."),
+    "unknown-variant": Kind(404, "Unknown variant", "No variant has this id."),
     "method-not-allowed": Kind(405, "Method not allowed", "The path exists; Allow names its methods."),
     "insufficient-stock": Kind(409, "Not enough stock", "Nothing was reserved; `lines` names what fell short."),
     "customer-limit-exceeded": Kind(409, "Customer limit exceeded", "More units than one customer may have."),
     "hold-not-live": Kind(409, "The hold is no longer live", "It was committed or released; see `hold_status`."),
     "sku-exists": Kind(409, "The SKU exists", "Its count changes through adjustments."),
+    "slug-exists": Kind(409, "The slug exists", "Another category has it."),
+    "category-in-use": Kind(409, "The category is in use", "It has products, or categories below it."),
     "hold-expired": Kind(410, "The hold expired", "Its time was over; nothing was sold."),
+    "precondition-failed": Kind(412, "Changed by somebody else", "If-Match names another state than it is in."),
     "body-too-large": Kind(413, "The body is too large", "The body passes the route's limit."),
     "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before", "The same key with another payload."),
     "internal-error": Kind(500, "Internal error", "A fault of ours; the log has it under the request's id."),
@@ -237,7 +244,7 @@ def _invalid_parameters(error: ValidationException) -> Problem:
     if not found:
         return invalid("", "a parameter is missing or not valid")
     if any(part.field == "data" for part in found):
-        return invalid("", "the body is empty; a JSON object is expected")
+        return invalid("", EMPTY_BODY)
     return problem("validation-failed", "; ".join(f"{part.field}: {part.message}" for part in found), errors=found)
 
 

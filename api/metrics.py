@@ -31,6 +31,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        # Finding a child by its labels costs more than counting.
+        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._holds = Counter(
             "holdfast_holds", "Operations on holds by outcome", ("verb", "outcome"), registry=registry
         )
@@ -61,8 +63,13 @@ class Metrics:
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answered request; `route` is its template."""
         method = method if method in METHODS else "OTHER"
-        self._requests.labels(route, method, str(status)).inc()
-        self._durations.labels(route, method).observe(seconds)
+        counted = self._counted.get((route, method, status))
+        if counted is None:
+            pair = (self._requests.labels(route, method, str(status)), self._durations.labels(route, method))
+            counted = self._counted[route, method, status] = pair
+        requests, durations = counted
+        requests.inc()
+        durations.observe(seconds)
 
     def count_hold(self, verb: str, outcome: str) -> None:
         """One operation on a hold: how it ended, or the code of its refusal."""

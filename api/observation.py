@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
-from litestar.types import HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.logs import FIELDS
 from api.metrics import UNMATCHED
@@ -24,10 +24,10 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 
 class Observed:
-    """Wraps the application. HEAD is served as GET without the body (the server leaves it out)."""
+    """Wraps the way into the application. HEAD is served as GET without the body (the server leaves it out)."""
 
-    def __init__(self, app: Litestar, resources: Resources) -> None:
-        self._app = app
+    def __init__(self, app: Litestar, way: ASGIApp, resources: Resources) -> None:
+        self._app = way
         # Litestar's own answer to OPTIONS knows only the methods that were registered first.
         self._methods = {
             route.path_format: ", ".join(sorted(route.methods)).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -26,28 +27,42 @@ Moment = Annotated[
 
 
 class Reply(Struct, frozen=True):
-    """A request that was granted: status and body; `replayed` when its idempotency key had been answered before."""
+    """A request that was granted: status and body; `replayed` when its idempotency key had been answered before.
+
+    `etag` names the state of a thing that can be changed under If-Match.
+    """
 
     status: int
-    body: Struct
+    body: Struct | msgspec.Raw | None
     replayed: bool = False
+    etag: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
-        return {REPLAYED_HEADER: "true"} if self.replayed else {}
+        headers = {REPLAYED_HEADER: "true"} if self.replayed else {}
+        return headers if self.etag is None else {**headers, "ETag": self.etag}
+
+    def encode(self) -> bytes:
+        """The body's bytes; none for an answer without a body."""
+        return b"" if self.body is None else msgspec.json.encode(self.body)
 
 
 def respond(outcome: Reply | Problem, path: str, headers: Mapping[str, str] | None = None) -> Response[Any]:
     """The outcome of a request for `path` as Litestar sends it."""
     if isinstance(outcome, Problem):
         return problem_response(outcome, path, headers)
-    content = msgspec.json.encode(outcome.body)
     return Response(
-        content, status_code=outcome.status, media_type=MEDIA_TYPE, headers={**outcome.headers, **(headers or {})}
+        outcome.encode(), status_code=outcome.status, media_type=MEDIA_TYPE, headers={**outcome.headers, **(headers or {})}
     )
 
 
 def moment(ms: int) -> str:
     """A moment, ms since 1970, as RFC 3339."""
     seconds, rest = divmod(ms, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"
+    return f"{_whole_seconds(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _whole_seconds(seconds: int) -> str:
+    """Cached, since all answers of a moment name the same few."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

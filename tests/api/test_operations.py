@@ -206,7 +206,7 @@ def test_on_sigterm_it_says_so_then_finishes_what_is_in_flight_then_leaves_with_
     buyers = [threading.Thread(target=buy) for _ in range(4)]
     for buyer in buyers:
         buyer.start()
-    time.sleep(0.3)
+    _wait_for(lambda: len(answers) > 10)
     own_api.process.send_signal(signal.SIGTERM)
     _wait_for(lambda: own_api.client.get("/readyz").json()["detail"] == "shutting down")
     assert own_api.process.wait(10) == 0
