@@ -21,8 +21,8 @@ from cli.embedded_server import choose_port
 from engine.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 _numbers = itertools.count(1)
 
 

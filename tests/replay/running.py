@@ -15,8 +15,8 @@ import httpx
 from engine.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-READY_S = 30.0
-STOP_S = 15.0
+READY_S = 60.0
+STOP_S = 30.0
 
 
 class Running:

@@ -18,7 +18,7 @@ from benchmarks.order_lines import REQUIRED, Kind, Skip
 from tests.replay.running import READY_S, ROOT, Running
 
 REAL_ORDERS = ROOT.parent / "shared" / "data" / "online_retail_baskets.csv"
-RUN_S = 60.0
+RUN_S = 100.0
 
 DIRTY = [
     ("1", "A", "6", "2010-12-01T08:26:00", "2.55", "17850"),
