@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 from engine.errors import HoldfastError
 from engine.keys import Keys
 
+MAX_AT_MS = 253_402_300_799_999  # the end of the year 9999, where PostgreSQL's and Python's calendars both still go
+
 Kind = Literal["reserve", "commit", "release", "extend", "expire", "adjust"]
 Lines = tuple[tuple[str, int], ...]
 
@@ -142,6 +144,8 @@ def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
         memories = tuple(_decode_memories(fields["memories"])) if "memories" in fields else ()
     except (KeyError, ValueError, msgspec.DecodeError, RecursionError) as error:
         return _unreadable(epoch, last_seq, fields, repr(error))
+    if not 0 <= at_ms <= MAX_AT_MS:
+        return _unreadable(epoch, last_seq, fields, f"no calendar has a time of {at_ms} ms")
     if len(raw) != count or not raw:
         return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(raw)} found")
     first = last_seq - count + 1

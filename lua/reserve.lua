@@ -122,9 +122,16 @@ local function judge_in_group(operation, group, position)
   if backlog + #operations > HIGH_WATER then
     return { 'backlog' }
   end
-  local answer = judge(operation)
   local fresh = groups[group] or { fingerprint = operation[4], answers = {}, any_held = false }
   groups[group] = fresh
+  if fresh.fingerprint ~= operation[4] then
+    return { 'key-reused' }
+  end
+  local first = fresh.answers[position]
+  if first then
+    return first[1] == 'held' and judge(operation) or first
+  end
+  local answer = judge(operation)
   fresh.answers[position] = answer
   fresh.any_held = fresh.any_held or answer[1] == 'held'
   return answer

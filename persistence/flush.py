@@ -92,8 +92,9 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
     poison += await apply_events(connection, shard, events)
     sql = queries("flush")
     for event in poison:
-        place = (shard, event.epoch, event.seq, timestamp_of(event.at_ms), event.kind)
-        await connection.execute(sql["insert_poison"], *place, event.payload.replace("\x00", "\\u0000"), event.reason)
+        place = (shard, event.epoch, event.seq, timestamp_of(event.at_ms))
+        texts = (_storable(text) for text in (event.kind, event.payload, event.reason))
+        await connection.execute(sql["insert_poison"], *place, *texts)
     memories = {token: (memory, timestamp_of(entry.at_ms)) for entry in entries for token, memory in entry.memories}
     if memories:
         texts, times = [memory for memory, _ in memories.values()], [at for _, at in memories.values()]
@@ -118,6 +119,11 @@ async def apply_events(connection: Connection, shard: int, events: Sequence[Even
         first = await apply_events(connection, shard, events[:middle])
         return first + await apply_events(connection, shard, events[middle:])
     return []
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL cannot store."""
+    return text.replace("\x00", "\\u0000").encode(errors="backslashreplace").decode()
 
 
 def _poison(event: Event, error: Exception) -> Poison:

@@ -10,10 +10,6 @@ SELECT pg_advisory_unlock(7015301, $1);
 -- The name of this database.
 SELECT id FROM installation;
 
--- name: any_level
--- Whether anything was ever flushed.
-SELECT EXISTS (SELECT FROM stock_levels);
-
 -- name: list_levels
 -- Every SKU.
 SELECT sku, available, reserved, sold, received, customer_limit FROM stock_levels ORDER BY sku;

@@ -1,0 +1,10 @@
+"""Nothing here needs a server."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

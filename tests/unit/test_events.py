@@ -1,0 +1,168 @@
+"""The log is read whatever is in it: what fits becomes events, what does not becomes Poison, and nothing raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+
+from engine.events import (
+    BODIES,
+    Adjusted,
+    Body,
+    Committed,
+    Entry,
+    Event,
+    Expired,
+    Extended,
+    Kind,
+    Poison,
+    Released,
+    Reserved,
+    read_entry,
+    read_event,
+)
+
+quickly = hypothesis_settings(deadline=None, database=None, derandomize=True, max_examples=150)
+LINES = (("A", 2), ("B", 1))
+GOOD: dict[Kind, Body] = {
+    "reserve": Reserved("t", "bob", 1_000, 61_000, "f", LINES),
+    "commit": Committed("t", "order-7", LINES),
+    "release": Released("t", LINES),
+    "expire": Expired("t", LINES),
+    "extend": Extended("t", 99_000),
+    "adjust": Adjusted("A", -3, "broken", "", 0, 5),
+}
+
+
+def fields_of(kind: str, *payloads: object, **changed: str) -> dict[str, str]:
+    """A stream entry's fields as prelude.lua writes them."""
+    events = msgspec.json.encode(payloads).decode()
+    return {"kind": kind, "at": "1700000000000", "n": str(len(payloads)), "events": events, **changed}
+
+
+def poison_of(entry: Entry) -> Poison:
+    (only,) = entry.events
+    assert isinstance(only, Poison)
+    return only
+
+
+def test_every_kind_of_event_has_an_example_here() -> None:
+    assert GOOD.keys() == BODIES.keys()
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_a_good_entry_is_read_event_by_event_with_their_places(kind: Kind) -> None:
+    entry = read_entry("3-12", fields_of(kind, GOOD[kind], GOOD[kind]))
+    assert (entry.epoch, entry.first_seq, entry.last_seq, entry.memories) == (3, 11, 12, ())
+    assert entry.events == tuple(Event(3, seq, 1_700_000_000_000, kind, GOOD[kind]) for seq in (11, 12))
+
+
+def test_the_memories_of_an_entry_travel_with_it() -> None:
+    entry = read_entry("1-1", fields_of("adjust", GOOD["adjust"], memories='[["token","[1,2]"]]'))
+    assert entry.memories == (("token", "[1,2]"),)
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_one_event_that_does_not_fit_its_kind_is_poison_and_its_neighbours_are_not(kind: Kind) -> None:
+    good = GOOD[kind]
+    wrong: list[object] = [[], {}, None, 7, ["t"]]
+    for bad in wrong:
+        entry = read_entry("1-9", fields_of(kind, good, bad, good))
+        first, middle, last = entry.events
+        assert isinstance(first, Event) and isinstance(last, Event)
+        assert isinstance(middle, Poison)
+        assert (entry.first_seq, first.seq, middle.seq, last.seq) == (7, 7, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A"]]]),
+        ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A", "2"]]]),
+        ("reserve", ["t", None, 1_000, 61_000, "f", []]),
+        ("reserve", ["t", "bob", 1_000.5, 61_000, "f", []]),
+        ("adjust", ["A", "many", "", "", 0, 0]),
+        ("adjust", ["A", 1, "", "", 2, 0]),
+        ("extend", ["t", "soon"]),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_poison_with_its_payload_and_a_reason(kind: str, payload: object) -> None:
+    poison = poison_of(read_entry("2-5", fields_of(kind, payload)))
+    assert (poison.epoch, poison.seq, poison.kind) == (2, 5, kind)
+    assert msgspec.json.decode(poison.payload) == payload
+    assert poison.reason
+
+
+def test_events_of_a_kind_that_nobody_knows_are_poison_one_by_one() -> None:
+    entry = read_entry("1-4", fields_of("refund", ["x"], ["y"]))
+    assert entry.first_seq == 3
+    assert [event.reason for event in entry.events if isinstance(event, Poison)] == ["no event is of kind 'refund'"] * 2
+
+
+@pytest.mark.parametrize("missing", ["kind", "at", "n", "events"])
+def test_an_entry_without_one_of_its_fields_is_poison_as_a_whole(missing: str) -> None:
+    fields = fields_of("adjust", GOOD["adjust"])
+    del fields[missing]
+    entry = read_entry("1-4", fields)
+    poison = poison_of(entry)
+    assert (entry.first_seq, entry.last_seq, poison.kind, poison.seq) == (None, 4, "entry", 4)
+    assert msgspec.json.decode(poison.payload) == fields
+    assert missing in poison.reason
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n": "2"},
+        {"n": "0", "events": "[]"},
+        {"n": "0"},
+        {"n": "-1"},
+        {"n": "one"},
+        {"n": ""},
+        {"at": "yesterday"},
+        {"events": ""},
+        {"events": "{}"},
+        {"events": '[["A",1,"","",0,0]'},
+        {"events": '[["A",1,"","",0,0]]]'},
+        {"events": "null"},
+        {"memories": "{}"},
+        {"memories": '[["token"]]'},
+        {"memories": '[["token",[1]]]'},
+        {"memories": "["},
+    ],
+)
+def test_an_entry_that_is_truncated_miscounted_or_garbled_is_poison_as_a_whole(changed: dict[str, str]) -> None:
+    entry = read_entry("1-4", fields_of("adjust", GOOD["adjust"], **changed))
+    assert entry.first_seq is None
+    assert poison_of(entry).kind == "entry"
+
+
+values = st.text(max_size=30) | st.sampled_from(["adjust", "1", "0", "[]", "[[]]", '[["A"]]', "1" * 50, "null"])
+
+
+@given(
+    epoch=st.integers(0, 10**6),
+    seq=st.integers(0, 10**9),
+    fields=st.dictionaries(st.sampled_from(["kind", "at", "n", "events", "memories", "junk"]), values),
+)
+@example(epoch=1, seq=1, fields={"kind": "adjust", "at": "9" * 5_000, "n": "1", "events": "[1]"})
+@example(epoch=1, seq=1, fields={"kind": "adjust", "at": "1", "n": "1", "events": "[" * 5_000})
+@quickly
+def test_no_garbage_raises_and_each_entry_ends_where_its_id_says(epoch: int, seq: int, fields: dict[str, str]) -> None:
+    entry = read_entry(f"{epoch}-{seq}", fields)
+    assert (entry.epoch, entry.last_seq) == (epoch, seq)
+    assert entry.events
+    assert entry.first_seq is None or seq - entry.first_seq + 1 == len(entry.events)
+
+
+@given(kind=st.sampled_from([*GOOD, "else"]), payload=st.binary(max_size=40))
+@quickly
+def test_no_payload_raises(kind: str, payload: bytes) -> None:
+    event: Any = read_event(1, 2, 3, kind, payload)
+    assert isinstance(event, Event | Poison)
+    assert (event.epoch, event.seq, event.at_ms, event.kind) == (1, 2, 3, kind)
