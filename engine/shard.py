@@ -244,9 +244,8 @@ class Shard:
         )
         seq, flushed = int(numbers[0]), int(numbers[1])
         lag_s = 0.0
-        if seq > flushed and oldest:
-            at_ms = int(dict(oldest[0][1])["at"])
-            lag_s = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - at_ms / 1000)
+        if seq > flushed and oldest and (at_ms := dict(oldest[0][1]).get("at", "")).isdigit():
+            lag_s = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - int(at_ms) / 1000)
         return Backlog(self.fence.epoch, seq, seq - flushed, lag_s)
 
     # The way to Redis
