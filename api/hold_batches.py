@@ -18,7 +18,7 @@ from api.requests import ApiRequest
 from api.resources import Resources
 from engine.errors import Unavailable
 from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
-from engine.idempotency import derive_token, fingerprint, fresh_token
+from engine.idempotency import derive_token, fingerprint
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 
@@ -60,8 +60,8 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Bat
     group = None if key is None else derive_token(caller.client, "reserve-batch", key)
     judged: list[Problem | Reserve] = []
     for index, raw in enumerate(body.holds):
-        token = fresh_token() if key is None else derive_token(caller.client, "reserve-batch", key, index + 1)
-        judged.append(_judge(resources.settings, raw, token))
+        name = None if key is None else derive_token(caller.client, "reserve-batch", key, index + 1)
+        judged.append(_judge(resources.settings, raw, name))
     valid = [item for item in judged if isinstance(item, Reserve)]
     if group is not None:
         whole = fingerprint(
@@ -87,9 +87,9 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Bat
     return Reply(200, BatchResults(results), replayed=replayed)
 
 
-def _judge(settings: Settings, raw: msgspec.Raw, token: str) -> Reserve | Problem:
+def _judge(settings: Settings, raw: msgspec.Raw, name: str | None) -> Reserve | Problem:
     try:
-        return reserve_of(settings, decode_body(HoldRequest, raw), token)
+        return reserve_of(settings, decode_body(HoldRequest, raw), name)
     except ProblemRaised as raised:
         return raised.problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from engine.holds import (
     sum_lines,
     token_of,
 )
-from engine.idempotency import Keyed, derive_token, fingerprint, fresh_token
+from engine.idempotency import Keyed, derive_token, fingerprint, fresh_token, generations
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.stock import Sku
@@ -118,8 +119,8 @@ def view(hold: Hold) -> HoldView:
 
 async def place(resources: Resources, caller: Caller, key: str | None, body: HoldRequest) -> Reply | Problem:
     """Make a hold. Raises Unavailable."""
-    token = fresh_token() if key is None else derive_token(caller.client, "reserve", key)
-    request = reserve_of(resources.settings, body, token)
+    name = None if key is None else derive_token(caller.client, "reserve", key)
+    request = reserve_of(resources.settings, body, name)
     if isinstance(request, Problem):
         return request
     answer = await resources.shard.reserve(request)
@@ -166,14 +167,19 @@ async def release(resources: Resources, hold_id: str) -> Reply | Problem:
     return await _settle(resources, "release", hold_id, HoldStatus.RELEASED, resources.shard.release)
 
 
-def reserve_of(settings: Settings, body: HoldRequest, token: str) -> Reserve | Problem:
-    """What a request asks of the engine."""
+def reserve_of(settings: Settings, body: HoldRequest, name: str | None) -> Reserve | Problem:
+    """What a request asks of the engine; `name` is the token that its key leads to."""
     lines = sum_lines([(line.sku, line.quantity) for line in body.lines])
     for line in lines:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
     ttl_s = settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s
-    return Reserve(token, fingerprint((lines, body.customer_id, ttl_s)), body.customer_id, ttl_s * 1000, lines)
+    token, also = (fresh_token(), ()) if name is None else generations(name, _now_ms(), settings.retention_s)
+    return Reserve(token, fingerprint((lines, body.customer_id, ttl_s)), body.customer_id, ttl_s * 1000, lines, also)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def count_placed(resources: Resources, answer: HoldAnswer | Refused) -> None:

@@ -63,11 +63,20 @@ class Probe:
         self._publish()
 
     async def _look_at_redis(self, redis: Redis) -> Component:
+        """Redis' state; the shard hears of it too, so that nobody waits for a Redis that does not answer."""
+        shard = self._shard
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await redis.ping()
+                memory = await redis.info("memory")
         except (RedisError, OSError, TimeoutError) as error:
+            shard.suspended = "Redis does not answer"
             return self._down("redis", f"Redis is unavailable: {error!r}")
+        shard.suspended = None
+        mark = int(memory.get("maxmemory", 0)) * self._settings.high_water_memory_percent / 100
+        if 0 < mark <= int(memory["used_memory"]):
+            shard.turned_away = "Redis is nearly out of memory"
+            return self._down("redis", shard.turned_away)
+        shard.turned_away = None
         return self._up("redis")
 
     async def _look_at_postgresql(self) -> Component:

@@ -34,7 +34,7 @@ def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailab
         return HoldAnswer(hold, replayed=False)
     if given.status == "replayed":
         first = decode_record(given.rest[0]).as_first_answered()
-        return HoldAnswer(first.hold(request.token), replayed=True)
+        return HoldAnswer(first.hold(given.rest[1]), replayed=True)
     return _refused(given)
 
 

@@ -49,7 +49,8 @@ class Hold(Struct, frozen=True):
 class Reserve(Struct, frozen=True):
     """A claim to be made. `token` names the hold; `lines` has each SKU once (see `sum_lines`).
 
-    `group` and `position` (from 1) tie the holds of one keyed batch call together.
+    `also` are the tokens under which the same keyed request may have been made before. `group` and `position` (from 1)
+    tie the holds of one keyed batch call together.
     """
 
     token: str
@@ -57,6 +58,7 @@ class Reserve(Struct, frozen=True):
     customer_id: str | None
     ttl_ms: int
     lines: tuple[Line, ...]
+    also: tuple[str, ...] = ()
     group: str | None = None
     position: int = 0
 

@@ -35,6 +35,16 @@ def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
     return _text(hashlib.blake2b(text.encode(), digest_size=TOKEN_BYTES).digest())
 
 
+def generations(token: str, now_ms: int, retention_s: int) -> tuple[str, tuple[str, str]]:
+    """The token that a keyed hold gets now, and those that it may have got before or on a clock that is ahead.
+
+    A key may come again after it was forgotten, and then names another hold. So the token carries a count of retention
+    periods: within one the hold's record is still there, and after two it is certainly gone.
+    """
+    period = now_ms // (retention_s * 1000)
+    return f"{token}-{period:x}", (f"{token}-{period - 1:x}", f"{token}-{period + 1:x}")
+
+
 def fingerprint(payload: object) -> str:
     """A short hash of a decoded payload: equal for equal content, whatever its white space or field order was."""
     encoded = msgspec.json.encode(payload, order="sorted")

@@ -48,10 +48,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Overload: past this many unflushed events a reserve is refused with 503
     high_water_events: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    # …and past this share of Redis' maxmemory, so that commits, the flush and its queue keep room to finish
+    high_water_memory_percent: Annotated[int, Meta(ge=1, le=100)] = 90
 
     # Connections
-    redis_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
-    redis_retries: Annotated[int, Meta(ge=0, le=10)] = 3
+    redis_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    redis_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     database_pool: Annotated[int, Meta(ge=2, le=200)] = 5
 
     # Periods of the timetable, and the size of a flush

@@ -27,6 +27,8 @@ from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 
 SWEEP_HOLDS = 500
+MAX_SWEEP_ROUNDS = 2_000
+RETRY_WHEN_FULL_S = 5
 TRANSIENT = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, Fenced)
 TRANSIENT_ERRORS = ("MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED")
 
@@ -85,8 +87,11 @@ class Shard:
             )
             for verb in self._scripts
         }
-        self._sweep_lock = asyncio.Lock()
-        self._swept_until_ms = 0
+        self.suspended: str | None = None
+        """Why nothing is asked of Redis for now: whoever watches it found that it does not answer."""
+        self.turned_away: str | None = None
+        """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
+        self._sweeping: tuple[int, asyncio.Task[None]] | None = None
 
     @property
     def waiting(self) -> int:
@@ -116,6 +121,8 @@ class Shard:
         Requests of one group share one memory, and are turned away together. Otherwise the high-water mark may be
         reached in their midst: those after it get Unavailable as their answer.
         """
+        if not requests:
+            return []
         answered = await self._reserve_all(requests)
         first = answered[0]
         if isinstance(first, Unavailable):
@@ -123,6 +130,8 @@ class Shard:
         return answered
 
     async def _reserve_all(self, requests: list[Reserve]) -> list[HoldAnswer | Refused | Unavailable]:
+        if self.turned_away is not None:
+            raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
         lane = self._lanes["reserve"]
         answered = await lane.submit_together([self._reserve_operation(request) for request in requests])
         due_ms = max((answer.now_ms for answer in answered if answer.status == "due"), default=None)
@@ -136,12 +145,14 @@ class Shard:
         return [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
 
     def _reserve_operation(self, request: Reserve, swept: int = 0) -> Operation:
-        keys: tuple[str, ...] = (self.keys.hold(request.token),)
+        keys = tuple(self.keys.hold(token) for token in (request.token, *request.also))
         if request.group is not None:
             keys = (*keys, self.keys.memory(request.group))
         lines = [(line.sku, line.quantity) for line in request.lines]
         customer = request.customer_id or ""
-        return Operation(keys, (customer, request.ttl_ms, request.fingerprint, lines, request.position, swept))
+        return Operation(
+            keys, (customer, request.ttl_ms, request.fingerprint, lines, request.position, swept, len(request.also))
+        )
 
     async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
         """Sell the units of a live hold. A committed hold answers the same again."""
@@ -202,15 +213,21 @@ class Shard:
     # Reading
 
     async def stock(self, sku: str) -> StockLevel | None:
-        """The counts of one SKU now."""
-        row = await self._read("HGET", self.keys.stock, sku)
-        return None if row is None else level_of_row(sku, row)
+        """The counts of one SKU now; what was due is reclaimed first, so `available` is what anyone may reserve."""
+        return (await self.stock_of([sku])).get(sku)
 
     async def stock_of(self, skus: list[str]) -> dict[str, StockLevel]:
-        """The counts of those of these SKUs that exist, all at one moment."""
+        """The counts of those of these SKUs that exist, all at one moment; what was due is reclaimed first."""
         if not skus:
             return {}
-        rows = await self._read("HMGET", self.keys.stock, *skus)
+        count = ("HMGET", self.keys.stock, *skus)
+        earliest, clock, rows = await self._read_all(
+            ("ZRANGE", self.keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",), count
+        )
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        if earliest and _score(earliest) <= now_ms:
+            await self._sweep(now_ms)
+            (rows,) = await self._read_all(count)
         return {sku: level_of_row(sku, row) for sku, row in zip(skus, rows, strict=True) if row is not None}
 
     async def stock_page(self, after: str | None, limit: int) -> StockPage:
@@ -257,12 +274,18 @@ class Shard:
         return (hold, self.keys.memory(keyed.token)), 1, keyed.fingerprint
 
     async def _sweep(self, until_ms: int) -> None:
-        async with self._sweep_lock:
-            while self._swept_until_ms < until_ms:
-                tokens = await self._due_tokens(until_ms, SWEEP_HOLDS)
-                await self._expire(tokens)
-                if len(tokens) < SWEEP_HOLDS:
-                    self._swept_until_ms = until_ms
+        """Give back everything that was due at `until_ms`; whoever asks for the same moment joins one sweep."""
+        if self._sweeping is None or self._sweeping[0] < until_ms or self._sweeping[1].done():
+            task = asyncio.get_running_loop().create_task(self._sweep_until(until_ms))
+            self._sweeping = (until_ms, task)
+        await asyncio.shield(self._sweeping[1])
+
+    async def _sweep_until(self, until_ms: int) -> None:
+        for _ in range(MAX_SWEEP_ROUNDS):
+            tokens = await self._due_tokens(until_ms, SWEEP_HOLDS)
+            await self._expire(tokens)
+            if len(tokens) < SWEEP_HOLDS:
+                return
 
     async def _due_tokens(self, until_ms: int, limit: int) -> list[str]:
         return list(await self._read("ZRANGEBYSCORE", self.keys.deadlines, "-inf", until_ms, "LIMIT", 0, limit))
@@ -279,6 +302,8 @@ class Shard:
         for operation in operations:
             payload.append((len(keys) + 1, *operation.arguments))
             keys.extend(operation.keys)
+        if self.suspended is not None:
+            raise Unavailable(self.suspended)
         settings = self._settings
         argument = msgspec.json.encode(
             (self.fence.epoch, settings.retention_s * 1000, settings.high_water_events, payload)
@@ -300,6 +325,8 @@ class Shard:
     async def _read_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Answers that are true: the epoch is read with them, since an emptied Redis would answer "unknown" to all."""
         epoch = self.fence.epoch
+        if self.suspended is not None:
+            raise Unavailable(self.suspended)
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.hget(self.keys.meta, "epoch")
@@ -320,3 +347,9 @@ class Shard:
         if isinstance(error, ResponseError) and str(error).startswith(TRANSIENT_ERRORS):
             return Unavailable(f"Redis is unavailable: {error}")
         return error
+
+
+def _score(members: list[Any]) -> float:
+    """The score of the first member, as RESP 2 (flat) or RESP 3 (pairs) tells it."""
+    first = members[0]
+    return float(first[1] if isinstance(first, list | tuple) else members[1])

@@ -46,7 +46,7 @@ if #events > 0 then
   local deadlines = {}
   for _, key in ipairs(extended) do
     local record = records[key]
-    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[EXPIRES] - now + RETENTION_MS))
+    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS))
     deadlines[#deadlines + 1] = integer(record[EXPIRES])
     deadlines[#deadlines + 1] = last_part(key)
   end

@@ -22,6 +22,10 @@ local META, STOCK, DEADLINES, CUSTOMERS, EVENTS, SKUS, ORPHANS =
 
 local MAX_ARGS = 4000 -- Lua's unpack is bounded at about 8,000 values
 
+-- A live hold's record outlives its deadline by this and the retention, so that its units can be given back by it even
+-- when no worker ran for weeks. Once it ended, the record lives for the retention.
+local LIVE_GRACE_MS = 30 * 24 * 3600 * 1000
+
 local batch = cjson.decode(ARGV[1])
 local EPOCH, RETENTION_MS, HIGH_WATER, operations = batch[1], batch[2], batch[3], batch[4]
 

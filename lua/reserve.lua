@@ -1,8 +1,9 @@
 -- Purpose: claim units for a limited time, all lines of a hold or none.
--- KEYS:    prelude; base = the hold, base+1 = the group's memory where position > 0
+-- KEYS:    prelude; base = the hold, base+1… = what else it may have been called, then the group's memory where
+--          position > 0
 -- ARGV:    operation [base, customer or "", ttl ms, fingerprint, [[sku, quantity]…], position in its group (0: none),
---          swept: 1 once everything that was due when it first came is reclaimed]
--- Answers: ["held", expires ms] | ["replayed", record] | ["key-reused"] | ["backlog"] | ["unknown-sku", sku…]
+--          swept: 1 once everything that was due when it first came is reclaimed, number of other names]
+-- Answers: ["held", expires ms] | ["replayed", record, id] | ["key-reused"] | ["backlog"] | ["unknown-sku", sku…]
 --          | ["insufficient-stock", sku, requested, available, …] | ["customer-limit-exceeded", sku, requested, limit, …]
 --          | ["due"]: it would be refused, but holds are past their deadline: expire those, then ask again with swept
 -- Emits:   reserve [hold, customer, created ms, expires ms, fingerprint, lines]
@@ -14,7 +15,9 @@
 
 local keys, wanted, wanted_customers = {}, {}, {}
 for _, operation in ipairs(operations) do
-  keys[#keys + 1] = KEYS[operation[1]]
+  for key = operation[1], operation[1] + operation[8] do
+    keys[#keys + 1] = KEYS[key]
+  end
   for _, line in ipairs(operation[5]) do
     wanted[line[1]] = true
     if operation[2] ~= '' then
@@ -77,12 +80,14 @@ local made, events = {}, {}
 
 local function judge(operation)
   local key, customer, ttl, fingerprint, lines = KEYS[operation[1]], operation[2], operation[3], operation[4], operation[5]
-  local record = records[key]
-  if record then
-    if record[FINGERPRINT] ~= fingerprint then
-      return { 'key-reused' }
+  for index = operation[1], operation[1] + operation[8] do
+    local earlier = records[KEYS[index]]
+    if earlier then
+      if earlier[FINGERPRINT] ~= fingerprint then
+        return { 'key-reused' }
+      end
+      return { 'replayed', cjson.encode(earlier), last_part(KEYS[index]) }
     end
-    return { 'replayed', cjson.encode(record) }
   end
   if backlog + #events >= HIGH_WATER then
     return { 'backlog' }
@@ -92,7 +97,7 @@ local function judge(operation)
     return refused
   end
   local expires = now + ttl
-  record = { 'held', customer, now, expires, ttl, fingerprint, lines }
+  local record = { 'held', customer, now, expires, ttl, fingerprint, lines }
   for _, line in ipairs(lines) do
     move(line[1], -line[2], line[2], 0)
     if customer ~= '' and rows[line[1]].limit > 0 then
@@ -140,7 +145,7 @@ end
 local answers = {}
 for i, operation in ipairs(operations) do
   local position = operation[6]
-  answers[i] = position == 0 and judge(operation) or judge_in_group(operation, KEYS[operation[1] + 1], position)
+  answers[i] = position == 0 and judge(operation) or judge_in_group(operation, KEYS[operation[1] + operation[8] + 1], position)
 end
 
 if #events > 0 then
@@ -155,7 +160,7 @@ if #events > 0 then
   local deadlines = {}
   for _, key in ipairs(made) do
     local record = records[key]
-    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[TTL] + RETENTION_MS))
+    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[TTL] + RETENTION_MS + LIVE_GRACE_MS))
     deadlines[#deadlines + 1] = integer(record[EXPIRES])
     deadlines[#deadlines + 1] = last_part(key)
   end

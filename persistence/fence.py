@@ -99,7 +99,9 @@ async def _run_id(client: Redis) -> str:
 async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> Verdict:
     restorer = Restorer(client, keys)
     async with pool.acquire() as connection:
-        # PostgreSQL first: a flush between the two readings must not make Redis look as if it were behind.
+        # A flush may run between these readings: what Redis let go of is read before PostgreSQL's offset, and how far
+        # its log goes after it, so that neither side looks as if it were behind.
+        let_go = await restorer.meta()
         offset = await read_offset(connection, keys.shard)
         meta = await restorer.meta()
         installation = await _refuse_foreign(connection, meta)
@@ -109,6 +111,12 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> V
             raise Unavailable(
                 f"PostgreSQL is behind Redis by an epoch ({offset.epoch} after {meta.epoch}): it was restored from a "
                 "backup; restore Redis from the same time, or empty it, and the ledger decides"
+            )
+        if let_go.epoch == meta.epoch == offset.epoch and let_go.flushed > offset.seq:
+            raise Unavailable(
+                f"PostgreSQL has events up to {offset.epoch}-{offset.seq} only, but Redis let go of those up to "
+                f"{let_go.epoch}-{let_go.flushed}, so PostgreSQL was put back to an earlier time: put its newest copy "
+                "back, or empty Redis to go on from what PostgreSQL knows"
             )
         if meta.epoch == offset.epoch and meta.seq >= offset.seq:
             return "verified"

@@ -93,8 +93,8 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
     sql = queries("flush")
     for event in poison:
         place = (shard, event.epoch, event.seq, timestamp_of(event.at_ms))
-        texts = (_storable(text) for text in (event.kind, event.payload, event.reason))
-        await connection.execute(sql["insert_poison"], *place, *texts)
+        told = (_storable(text) for text in (event.kind, event.payload, event.reason))
+        await connection.execute(sql["insert_poison"], *place, *told)
     memories = {token: (memory, timestamp_of(entry.at_ms)) for entry in entries for token, memory in entry.memories}
     if memories:
         texts, times = [memory for memory, _ in memories.values()], [at for _, at in memories.values()]

@@ -45,8 +45,9 @@ async def rebuild_shard(connection: Connection, redis: Redis, keys: Keys, retent
     """
     restorer = Restorer(redis, keys)
     old = await restorer.meta()
+    drained = await _drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
     await restorer.close()
-    drained = await _drain_rest(connection, redis, keys)
+    drained += await _drain_rest(connection, redis, keys)
     offset = await read_offset(connection, keys.shard) or Offset(0, 0)
     epoch = max(offset.epoch, old.epoch or 0) + 1
     sql = queries("rebuild")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ from engine.idempotency import fresh_token
 from engine.keys import Keys
 from engine.settings import Settings
 from engine.shard import Shard
-from engine.stock import Adjust, StockAnswer
+from engine.stock import Adjust, StockAnswer, StockLevel, level_of_row
 from persistence import fence as verification
 from persistence.audit import Audit, audit
 from persistence.flush import drain_once
@@ -63,6 +64,11 @@ class System(Struct):
         answer = await self.shard.reserve(reserve(sku, quantity, **options))  # type: ignore[arg-type]
         assert isinstance(answer, HoldAnswer), answer
         return answer
+
+    async def unswept_stock(self, skus: list[str]) -> dict[str, StockLevel]:
+        """The counts as they are written, with nothing reclaimed for the asking."""
+        rows: Any = await self.raw.hmget(self.keys.stock, skus)
+        return {sku: level_of_row(sku, row) for sku, row in zip(skus, rows, strict=True) if row is not None}
 
     async def counts(self, sku: str) -> tuple[int, int, int]:
         """Available, reserved and sold units."""

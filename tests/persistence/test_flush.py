@@ -13,6 +13,7 @@ from engine.refusals import Refused
 from engine.stock import Adjust
 from persistence import quarantine
 from persistence.flush import drain_once, read_offset
+from persistence.moments import ms_of
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +60,7 @@ async def test_holds_that_live_on_between_flushes_end_as_they_should(system: Sys
     await system.flush()
     rows = {row["id"]: row for row in await system.pool.fetch("SELECT * FROM holds")}
     assert [rows[answer.hold.id]["status"] for answer in held] == ["committed", "released", "held", "held"]
-    assert rows[held[2].hold.id]["expires_at"].timestamp() * 1000 == pytest.approx(extended.hold.expires_ms)
+    assert ms_of(rows[held[2].hold.id]["expires_at"]) == extended.hold.expires_ms
     assert (await system.audit()).is_clean
 
 

@@ -72,7 +72,7 @@ async def test_asking_twice_is_asking_once_across_a_rebuild(system: System) -> N
 
 async def test_a_batch_keeps_its_memory_across_a_rebuild(system: System) -> None:
     await system.create("A", 1)
-    group = [Reserve(f"g{i}", "f", None, 60_000, (Line("A", 1),), "group", i) for i in (1, 2)]
+    group = [Reserve(f"g{i}", "f", None, 60_000, (Line("A", 1),), (), "group", i) for i in (1, 2)]
     first = await system.shard.reserve_group(group)
     await system.flush()
     await system.raw.flushall()

@@ -53,7 +53,7 @@ def test_held_is_a_new_hold_made_at_redis_time() -> None:
 @pytest.mark.parametrize("status", ["held", "committed", "released", "expired"])
 def test_a_replayed_reserve_is_its_first_answer_whatever_became_of_the_hold(status: str) -> None:
     first = Hold("t", HoldStatus.HELD, "bob", 1_000, 61_000, LINES)
-    assert answers.reserved(REQUEST, said("replayed", record(status))) == HoldAnswer(first, replayed=True)
+    assert answers.reserved(REQUEST, said("replayed", record(status), "t")) == HoldAnswer(first, replayed=True)
 
 
 @pytest.mark.parametrize("status", ["held", "committed", "released"])

@@ -79,7 +79,7 @@ class DueScript(Script):
 
     async def run(self, redis: Any, keys: list[str], argument: bytes) -> Any:  # noqa: ARG002 - the interface
         operations = msgspec.json.decode(argument)[3]
-        return [5_000, [["held", 65_000] if operation[-1] == 1 else ["due"] for operation in operations]]
+        return [5_000, [["held", 65_000] if operation[6] == 1 else ["due"] for operation in operations]]
 
 
 async def test_a_caller_that_swept_says_so_and_is_not_sent_to_sweep_again(monkeypatch: pytest.MonkeyPatch) -> None:
