@@ -43,6 +43,9 @@ async def _flush(settings: Settings, linger_s: float) -> None:
             while await lease.renew():
                 drained = await drain(resources)
                 if drained.events:
+                    # Short of a full transaction it reached the log's end: time to make room under a steady load too.
+                    if drained.events < settings.flush_batch_events and await linger.is_over(resources.redis):
+                        return
                     continue
                 while not await _is_more(resources, drained.offset):
                     if await linger.is_over(resources.redis) or not await lease.renew():

@@ -6,13 +6,16 @@ Run as `python -m jobs.scheduler`.
 from __future__ import annotations
 
 import logging
+import sys
+import time
 import warnings
 from typing import Any
 
 from redis import Redis
+from rq.job import Job
 from rq_scheduler import Scheduler
 
-from engine.settings import Settings, read_settings
+from engine.settings import Settings, SettingsError, read_settings
 from jobs.timetable import FLUSH_QUEUE, register
 
 POLL_S = 1
@@ -33,13 +36,24 @@ class TimetableScheduler(Scheduler):  # type: ignore[misc]
             log.info("registered %s", task_id)
         return super().enqueue_jobs()
 
+    def enqueue_job(self, job: Job) -> None:
+        """Let a job that still waits wait: a worker that was away would find one for every period it missed."""
+        if self.get_queue_for_job(job).get_job_position(job.id) is None:
+            super().enqueue_job(job)
+        else:
+            self.connection.zadd(self.scheduled_jobs_key, {job.id: time.time() + job.meta["interval"]})
+
 
 def main() -> None:
     """Serve until SIGTERM; a lost connection ends the process, and its supervisor starts it again."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="rq_scheduler")
-    settings = read_settings()
+    try:
+        settings = read_settings()
+        redis_url = settings.require_redis_url()
+    except SettingsError as error:
+        sys.exit(f"python -m jobs.scheduler: error: {error}")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    connection = Redis.from_url(settings.require_redis_url(), socket_timeout=settings.redis_timeout_s)
+    connection = Redis.from_url(redis_url, socket_timeout=settings.redis_timeout_s)
     TimetableScheduler(settings, connection=connection).run()
 
 

@@ -1,0 +1,60 @@
+"""PostgreSQL goes away in the middle of a flush and comes back; the log keeps what it could not take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.embedded import EmbeddedPostgres
+from engine.settings import Settings
+from persistence.migrate import migrate
+from tests.conftest import QUICK
+from tests.jobs.processes import Processes, applied, assert_exactly_once
+from tests.system import System, reserve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def postgres(servers_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own."""
+    server = EmbeddedPostgres(servers_dir / "restarted", options=QUICK)
+    try:
+        server.start()
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def settings(clean_redis_url: str, postgres: EmbeddedPostgres) -> Settings:
+    asyncio.run(migrate(postgres.url))
+    return Settings(redis_url=clean_redis_url, database_url=postgres.url, flush_every_s=1)
+
+
+async def test_postgresql_restarted_in_the_middle_of_a_flush_ends_equal_to_redis(
+    system: System, processes: Processes, postgres: EmbeddedPostgres
+) -> None:
+    await system.create("A", 100_000)
+    worker = processes.worker("flush")
+    processes.scheduler()
+    await applied(system)
+    sold = 0
+    for turn in range(12):
+        answers = await asyncio.gather(*(system.shard.reserve(reserve("A")) for _ in range(50)))
+        sold += len(answers)
+        if turn == 4:
+            await asyncio.to_thread(postgres.stop)
+        if turn == 8:
+            postgres.start()
+            await asyncio.to_thread(postgres.wait_ready)
+        await asyncio.sleep(0.05)
+    took = await applied(system, 30)
+    print(f"\nPostgreSQL had everything {took:.1f} s after the load")  # noqa: T201
+    assert await system.counts("A") == (100_000 - sold, sold, 0)
+    assert worker.process.poll() is None
+    await assert_exactly_once(system)
