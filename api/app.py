@@ -8,7 +8,19 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
-from api import documentation, hold_batches, holds, operations, stock
+from api import (
+    categories,
+    documentation,
+    hold_batches,
+    holds,
+    items,
+    operations,
+    prices,
+    pricing_rules,
+    products,
+    stock,
+    variants,
+)
 from api.authentication import require_scope
 from api.bodies import JsonBody
 from api.errors import answer_exception
@@ -22,6 +34,12 @@ ROUTES = (
     stock.StockRoutes,
     holds.HoldRoutes,
     hold_batches.router,
+    categories.CategoryRoutes,
+    products.ProductRoutes,
+    variants.VariantRoutes,
+    items.ItemRoutes,
+    pricing_rules.PricingRuleRoutes,
+    prices.router,
     operations.router,
     documentation.router,
 )

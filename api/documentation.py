@@ -22,7 +22,9 @@ from api.documentation_page import content_security_policy, render_page
 from api.errors import KINDS, ProblemRaised, problem, problems
 from api.holds import HOLD_EXAMPLE
 from api.idempotency import HEADER
+from api.pricing_rules import RULE_EXAMPLE, RULE_PREFIX
 from api.replies import REPLAYED_HEADER
+from engine.catalogue import CATEGORY_PREFIX, PRODUCT_PREFIX, VARIANT_PREFIX
 from engine.holds import ID_PREFIX
 from engine.idempotency import MAX_KEY_LENGTH
 from engine.stock import Sku
@@ -37,6 +39,26 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The hold's id",
         "schema": {"type": "string", "pattern": f"^{ID_PREFIX}"},
         "example": HOLD_EXAMPLE["id"],
+    },
+    "category_id": {
+        "description": "The category's id",
+        "schema": {"type": "string", "pattern": f"^{CATEGORY_PREFIX}"},
+        "example": "cat_3q2-7wEAAAAAAAAAAAAAAA",
+    },
+    "product_id": {
+        "description": "The product's id",
+        "schema": {"type": "string", "pattern": f"^{PRODUCT_PREFIX}"},
+        "example": "prod_3q2-7wEAAAAAAAAAAAAAAA",
+    },
+    "variant_id": {
+        "description": "The variant's id",
+        "schema": {"type": "string", "pattern": f"^{VARIANT_PREFIX}"},
+        "example": "var_3q2-7wEAAAAAAAAAAAAAAA",
+    },
+    "rule_id": {
+        "description": "The pricing rule's id",
+        "schema": {"type": "string", "pattern": f"^{RULE_PREFIX}"},
+        "example": "rule_3q2-7wEAAAAAAAAAAAAAAA",
     },
     "code": {
         "description": "The problem's code",
@@ -124,6 +146,8 @@ def config() -> OpenAPIConfig:
         tags=[
             Tag("Stock", description="The counts of every SKU"),
             Tag("Holds", description="Time-limited claims that end exactly once"),
+            Tag("Catalogue", description="Categories, products and their variants"),
+            Tag("Prices", description="What a unit costs for whom, and why"),
             Tag("Operations", description="For those who run it"),
         ],
         operation_id_creator=lambda handler, _method, _path: handler.handler_name,
@@ -174,6 +198,7 @@ def _schemas(app: Litestar) -> dict[str, Any]:
             kinds |= {kind.__name__: kind for kind in told if isinstance(kind, type) and issubclass(kind, Struct)}
     _, schemas = msgspec.json.schema_components(kinds.values(), ref_template=SCHEMA_REF)
     schemas["HoldView"]["examples"] = [HOLD_EXAMPLE]
+    schemas["RuleRequest"]["examples"] = [RULE_EXAMPLE]
     return dict(sorted(schemas.items()))
 
 
@@ -182,13 +207,7 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
     operation["security"] = [] if is_open else [{"bearer": []}, {"apiKey": []}]
     if not is_open:
         operation["description"] = f"{operation['description']}\n\nKey: {handler.opt['scope']}."
-    parameters = operation.setdefault("parameters", [])
-    for parameter in parameters:
-        if parameter["in"] == "path":
-            parameter.update(PATH_PARAMETERS[parameter["name"]])
-    asked = handler.opt.get("idempotency")
-    if asked is not None:
-        parameters.append(_key_parameter(is_required=asked == "required"))
+    _complete_parameters(operation.setdefault("parameters", []), handler)
     if "requestBody" in operation:
         operation["requestBody"]["required"] = handler.opt.get("body") != "optional"
         _give_examples(operation["requestBody"], schemas)
@@ -196,9 +215,20 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
         _give_examples(response, schemas, handler.opt.get("example"))
         if status.startswith("2"):
             response["description"] = _described(response, schemas)
-        headers = _headers(status, is_open=is_open, is_keyed=asked is not None)
+        headers = _headers(status, handler)
         if headers:
             response["headers"] = headers
+
+
+def _complete_parameters(parameters: list[dict[str, Any]], handler: HTTPRouteHandler) -> None:
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            parameter.update(PATH_PARAMETERS[parameter["name"]])
+    asked = handler.opt.get("idempotency")
+    if asked is not None:
+        parameters.append(_key_parameter(is_required=asked == "required"))
+    if handler.opt.get("if_match"):
+        parameters.append(_IF_MATCH)
 
 
 def _give_examples(body: dict[str, Any], schemas: dict[str, Any], members: dict[str, Any] | None = None) -> None:
@@ -211,20 +241,40 @@ def _give_examples(body: dict[str, Any], schemas: dict[str, Any], members: dict[
                 content["example"] = content["example"] | members
 
 
-def _headers(status: str, *, is_open: bool, is_keyed: bool) -> dict[str, Any]:
-    if status.startswith("2") and is_keyed:
+def _headers(status: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if status.startswith("2") and "idempotency" in handler.opt:
         schema = {"type": "string", "const": "true"}
-        return {REPLAYED_HEADER: {"description": "`true` when this answers a retry", "schema": schema}}
-    if status == "503" and not is_open:
-        return {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-    return {}
+        found[REPLAYED_HEADER] = {"description": "`true` when this answers a retry", "schema": schema}
+    if status.startswith("2") and handler.opt.get("etag"):
+        found["ETag"] = _ETAG
+    if status == "503" and handler.opt["scope"] != "open":
+        found["Retry-After"] = {"description": "Seconds to wait", "schema": {"type": "integer"}}
+    return found
 
 
 def _described(response: dict[str, Any], schemas: dict[str, Any]) -> str:
     """What the answer's struct says of itself."""
+    if "content" not in response:
+        return str(response["description"])
     schema = response["content"].get(JSON, {}).get("schema", {})
     told: str = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("description", "As asked.")
     return told
+
+
+_ETAG = {
+    "description": "Names this state, for If-Match",
+    "schema": {"type": "string"},
+    "example": '"42"',
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag that was read: the change happens in that state only; `*` or nothing: in any",
+    "schema": {"type": "string"},
+    "example": '"42"',
+}
 
 
 def _key_parameter(*, is_required: bool) -> dict[str, Any]:

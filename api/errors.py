@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "unknown-hold": Kind(404, "Unknown hold", "No hold has this id, or it ended long ago."),
     "unknown-category": Kind(404, "Unknown category", "No category has this id."),
     "unknown-product": Kind(404, "Unknown product", "No product has this id."),
+    "unknown-rule": Kind(404, "Unknown pricing rule", "No pricing rule has this id."),
     "unknown-variant": Kind(404, "Unknown variant", "No variant has this id."),
     "method-not-allowed": Kind(405, "Method not allowed", "The path exists; Allow names its methods."),
     "insufficient-stock": Kind(409, "Not enough stock", "Nothing was reserved; `lines` names what fell short."),

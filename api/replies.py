@@ -52,7 +52,10 @@ def respond(outcome: Reply | Problem, path: str, headers: Mapping[str, str] | No
     if isinstance(outcome, Problem):
         return problem_response(outcome, path, headers)
     return Response(
-        outcome.encode(), status_code=outcome.status, media_type=MEDIA_TYPE, headers={**outcome.headers, **(headers or {})}
+        outcome.encode(),
+        status_code=outcome.status,
+        media_type=MEDIA_TYPE,
+        headers={**outcome.headers, **(headers or {})},
     )
 
 

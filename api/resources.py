@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 
 from api.authentication import Authenticator
+from api.catalogue import CatalogueMemory
 from api.database import Database
 from api.guard import Guard
 from api.health import Health
@@ -33,6 +34,7 @@ class Resources:
         self.fence = Fence()
         self.health = Health(settings, self.fence)
         self.database = Database(settings)
+        self.catalogue = CatalogueMemory(self.database)
         self.redis = connect(settings, self.fence)
         self.shard = Shard(self.redis, self.fence, settings, observe=self.metrics.observe_batch)
         self.authenticator = Authenticator(settings.auth, self._find_key)
@@ -46,7 +48,8 @@ class Resources:
         await self.database.open()
         guard = Guard(self.settings, self.database, self.fence, self.metrics)
         probe = Probe(self.settings, self.database, self.shard, self.health, self.metrics)
-        tasks = [asyncio.create_task(guard.run()), asyncio.create_task(probe.run(guard.opened))]
+        watches = (guard.run(), probe.run(guard.opened), self.catalogue.run())
+        tasks = [asyncio.create_task(watch) for watch in watches]
         try:
             yield
         finally:

@@ -22,12 +22,25 @@ MAX_RECORD_CHARS = 1_048_576
 MAX_COLUMNS = 200
 
 FIELDS = frozenset(
-    {"sku", "name", "price", "price_minor", "quantity", "currency", "customer_limit", "description", "category"}
+    {
+        "sku",
+        "name",
+        "price",
+        "price_minor",
+        "quantity",
+        "currency",
+        "customer_limit",
+        "description",
+        "category",
+        "product",
+        "attributes",
+    }
 )
+ATTRIBUTE_FIELD = "attributes."
 OWN_COLUMNS = frozenset({"line", "reason"})
 """What a file of rejected rows has besides; it may be mended and imported as it is."""
 
-Value = str | int | Decimal | bool | None
+Value = str | int | Decimal | bool | None | dict[str, Any]
 
 
 class CatalogueFileError(ValueError):
@@ -130,16 +143,27 @@ def _csv_table(lines: _Lines) -> Table:
         raise CatalogueFileError(f"{lines.path}: the header cannot be read: {error}") from None
     names = [field_name(column) for column in columns]
     _check_columns(lines.path, names)
-    ignored = [column for column, name in zip(columns, names, strict=True) if name not in FIELDS | OWN_COLUMNS]
+    ignored = [
+        column for column, name in zip(columns, names, strict=True) if not is_field(name) and name not in OWN_COLUMNS
+    ]
     return Table("csv", columns, _csv_records(lines, names, delimiter), ignored)
 
 
 def field_name(column: str) -> str:
-    return column.strip().lower().replace(" ", "_")
+    """The field that a column stands for; the name of an attribute is the file's own."""
+    name = column.strip()
+    if name.lower().startswith(ATTRIBUTE_FIELD):
+        return ATTRIBUTE_FIELD + name[len(ATTRIBUTE_FIELD) :].strip()
+    return name.lower().replace(" ", "_")
+
+
+def is_field(name: str) -> bool:
+    """Whether an import takes anything from this field."""
+    return name in FIELDS or name.startswith(ATTRIBUTE_FIELD)
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    known = [name for name in names if name in FIELDS]
+    known = [name for name in names if is_field(name)]
     twice = sorted({name for name in known if known.count(name) > 1})
     missing = [name for name in ("sku", "name", "quantity") if name not in names]
     if "price" not in names and "price_minor" not in names:
@@ -206,8 +230,12 @@ def _json_records(lines: _Lines, ignored: list[str]) -> Iterator[Record]:
         except (msgspec.DecodeError, RecursionError):
             yield Record(lines.number, {}, "the line is not JSON", text=line)
             continue
-        unknown = (name for name in fields if name not in FIELDS | OWN_COLUMNS and name not in ignored)
+        unknown = (name for name in fields if not (is_field(name) or name in OWN_COLUMNS or name in ignored))
         ignored.extend(name for name, _ in zip(unknown, range(MAX_COLUMNS - len(ignored)), strict=False))
-        values = {name: value for name, value in fields.items() if name in FIELDS}
-        nested = next((name for name, value in values.items() if isinstance(value, dict | list)), None)
+        values = {name: value for name, value in fields.items() if is_field(name)}
+        nested = next((name for name, value in values.items() if _is_nested(name, value)), None)
         yield Record(lines.number, values, "" if nested is None else f"{nested}: must be a plain value", text=line)
+
+
+def _is_nested(name: str, value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, dict) and name != "attributes")

@@ -18,8 +18,8 @@ from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.shard import Shard
 from engine.stock import Adjust
-from persistence.catalogue import upsert_products
 from persistence.fence import verify
+from persistence.imports import upsert_products
 from persistence.pool import Pool
 from persistence.pool import connect as connect_database
 

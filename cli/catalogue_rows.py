@@ -5,23 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from cli.catalogue_file import Record, Value
+from cli.catalogue_file import ATTRIBUTE_FIELD, Record, Value
 from engine.catalogue import (
     CURRENCY_DIGITS,
-    MAX_CATEGORY_LENGTH,
+    MAX_ATTRIBUTE_LENGTH,
+    MAX_ATTRIBUTE_NAME_LENGTH,
+    MAX_ATTRIBUTE_NUMBER,
+    MAX_ATTRIBUTES,
+    MAX_CATEGORY_DEPTH,
     MAX_DESCRIPTION_LENGTH,
+    MAX_HANDLE_LENGTH,
     MAX_NAME_LENGTH,
     MAX_PRICE_MINOR,
+    MAX_VARIANTS_OF_PRODUCT,
+    AttributeValue,
     CatalogueRow,
 )
 from engine.stock import MAX_COUNT, Sku
 
 MAX_DIGITS = 30
+MAX_CATEGORY_LENGTH = MAX_CATEGORY_DEPTH * (MAX_NAME_LENGTH + 1)
 _NUMBER = re.compile(rf"(-?)([0-9]{{1,{MAX_DIGITS}}})(?:\.([0-9]{{1,{MAX_DIGITS}}}))?", re.ASCII)
+_CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f]|[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 
 
@@ -45,16 +56,42 @@ class _RejectionError(ValueError):
 
 
 def judge_records(records: Iterable[Record], default_currency: str) -> Iterator[StockedRow | Rejected]:
-    """Judge each record, in order; of the rows with the same SKU only the first is taken."""
+    """Judge each record, in order; of the rows with the same SKU only the first is taken.
+
+    The first row of a product says its name, description and category for all of them.
+    """
     seen: set[str] = set()
+    products: dict[str, _ProductSoFar] = {}
     for record in records:
         judged = judge_record(record, default_currency)
         if isinstance(judged, StockedRow):
-            sku = judged.catalogue.sku
-            if sku in seen:
+            if judged.catalogue.sku in seen:
                 judged = Rejected(record, "sku: was there before in this file")
-            seen.add(sku)
+            elif judged.catalogue.product is not None:
+                judged = _join(judged, record, products)
+        if isinstance(judged, StockedRow):
+            seen.add(judged.catalogue.sku)
         yield judged
+
+
+class _ProductSoFar(Struct):
+    """The first row of a product, and how many followed it."""
+
+    first: CatalogueRow
+    variants: int = 0
+
+
+def _join(row: StockedRow, record: Record, products: dict[str, _ProductSoFar]) -> StockedRow | Rejected:
+    told = row.catalogue
+    product = products.setdefault(told.product or "", _ProductSoFar(told))
+    if told.currency != product.first.currency:
+        return Rejected(record, "currency: is not that of the product's first row")
+    if product.variants == MAX_VARIANTS_OF_PRODUCT:
+        return Rejected(record, f"product: has more than {MAX_VARIANTS_OF_PRODUCT} rows")
+    product.variants += 1
+    first = product.first
+    joined = replace(told, name=first.name, description=first.description, category=first.category)
+    return StockedRow(joined, row.quantity, row.customer_limit)
 
 
 def judge_record(record: Record, default_currency: str) -> StockedRow | Rejected:
@@ -84,7 +121,9 @@ def _row_of(record: Record, default_currency: str) -> StockedRow:
         price_minor=_price_minor(values, currency),
         currency=currency,
         description=description or None,
-        category=_text("category", values.get("category"), MAX_CATEGORY_LENGTH) or None,
+        category=_path(values.get("category")),
+        product=_text("product", values.get("product"), MAX_HANDLE_LENGTH) or None,
+        attributes=_attributes(values),
     )
     quantity = _count("quantity", values.get("quantity"))
     if quantity is None:
@@ -117,6 +156,67 @@ def _text(field: str, value: Value, max_length: int) -> str:
     if _CONTROL.search(text):
         raise _RejectionError(f"{field}: has control characters")
     return text
+
+
+def _path(value: Value) -> tuple[str, ...]:
+    """The names from the root down to a category such as Home/Candles; empty for none."""
+    text = _text("category", value, MAX_CATEGORY_LENGTH)
+    names = tuple(" ".join(name.split()) for name in text.split("/")) if text else ()
+    if not all(names):
+        raise _RejectionError("category: has a name that is empty, as in Home//Candles")
+    if len(names) > MAX_CATEGORY_DEPTH:
+        raise _RejectionError(f"category: has more than {MAX_CATEGORY_DEPTH} levels")
+    if any(len(name) > MAX_NAME_LENGTH for name in names):
+        raise _RejectionError(f"category: has a name of more than {MAX_NAME_LENGTH} characters")
+    return names
+
+
+def _attributes(values: dict[str, Value]) -> dict[str, AttributeValue]:
+    """What `attributes` (a JSON object) and `attributes.size` and the like say; an empty value says nothing."""
+    found: dict[str, AttributeValue] = {}
+    for name, value in {**_object(values.get("attributes")), **_prefixed(values)}.items():
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if not 1 <= len(name) <= MAX_ATTRIBUTE_NAME_LENGTH or _CONTROL_OR_BREAK.search(name):
+            raise _RejectionError("attributes: has a name that is empty, too long or has control characters")
+        found[name] = _attribute(value)
+    if len(found) > MAX_ATTRIBUTES:
+        raise _RejectionError(f"attributes: has more than {MAX_ATTRIBUTES}")
+    return found
+
+
+def _prefixed(values: dict[str, Value]) -> dict[str, Any]:
+    return {
+        name.removeprefix(ATTRIBUTE_FIELD): value for name, value in values.items() if name.startswith(ATTRIBUTE_FIELD)
+    }
+
+
+def _object(value: Value) -> dict[str, Any]:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError):
+            value = None
+    if not isinstance(value, dict):
+        raise _RejectionError("attributes: must be a JSON object")
+    return value
+
+
+def _attribute(value: object) -> AttributeValue:
+    match value:
+        case bool():
+            return value
+        case str() if len(value.strip()) <= MAX_ATTRIBUTE_LENGTH and not _CONTROL_OR_BREAK.search(value.strip()):
+            return value.strip()
+        case int() if abs(value) <= MAX_ATTRIBUTE_NUMBER:
+            return value
+        case Decimal() if abs(value) <= MAX_ATTRIBUTE_NUMBER:
+            return float(value)
+        case float() if abs(value) <= MAX_ATTRIBUTE_NUMBER:
+            return value
+    raise _RejectionError("attributes: has a value that is no short text, number or boolean")
 
 
 def _currency(value: Value, default: str) -> str:

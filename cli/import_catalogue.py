@@ -81,8 +81,10 @@ def command(
 ) -> None:
     """Import a catalogue: CSV with a header, or one JSON object a line.
 
-    Fields: sku, name, quantity, and price (2.55) or price_minor (255); if wanted currency, customer_limit, description
-    and category.
+    Fields: sku, name, quantity, and price (2.55) or price_minor (255); if wanted currency, customer_limit, description,
+    category (a path such as Home/Candles, made where it is missing), product, and attributes (a JSON object) or
+    attributes.size and the like. Rows with the same product are variants of one product, which has the first row's
+    name; without one, each SKU is a product of its own.
 
     A SKU that is there already keeps its count, and gets the file's name and price: importing a file twice changes
     nothing the second time. Of rows with the same SKU the first counts. Prices and quantities may be 0.

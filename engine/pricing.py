@@ -22,6 +22,7 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     `percent` or `amount` off a unit; `price` for `sale_price`; `buy_quantity` and `get_quantity` for `buy_x_get_y`.
     Lower `priority` comes first. Times are ms since 1970, `starts_ms` included and `ends_ms` not.
+    `position` orders by creation, `version` is the catalogue's when the rule last changed; neither matters to a price.
     """
 
     id: str
@@ -43,6 +44,10 @@ class Rule(Struct, frozen=True, kw_only=True):
     price: int | None = None
     buy_quantity: int | None = None
     get_quantity: int | None = None
+    position: int = 0
+    version: int = 0
+    created_ms: int = 0
+    updated_ms: int = 0
 
 
 class PriceQuestion(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,11 @@ import asyncio
 
 from engine.settings import Settings, read_settings
 from jobs.resources import open_resources
+from persistence import catalogue, idempotency
 from persistence.flush import read_offset
 from persistence.sql import queries
+
+DAY_S = 86_400  # the contract's least for remembered answers
 
 
 def trim() -> None:
@@ -20,5 +23,7 @@ async def _trim(settings: Settings) -> None:
         async with resources.pool.acquire() as connection:
             await connection.execute(queries("flush")["delete_old_memories"], settings.retention_s)
             offset = await read_offset(connection, resources.keys.shard)
+        await idempotency.purge(resources.pool, max(settings.retention_s, DAY_S))
+        await catalogue.purge_deletions(resources.pool)
         if offset is not None and offset.epoch == resources.shard.fence.epoch:
             await resources.shard.acknowledge(offset.seq)

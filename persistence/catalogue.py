@@ -1,40 +1,75 @@
-"""The catalogue in PostgreSQL, which holds its truth."""
+"""The catalogue in PostgreSQL, which holds its truth: changed by one writer at a time, read as one moment.
+
+Whoever changes anything that a catalogue in memory shows (categories, products, variants, pricing rules) begins with
+`begin_change` in the same transaction. That row's lock makes writers wait for each other, so whatever they judge stays
+true until they commit, versions are committed in order, and no two writers can wait for each other in a circle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 
-from engine.catalogue import CatalogueChanges, CatalogueRow
-from engine.errors import HoldfastError
-from engine.idempotency import fresh_token
-from persistence.pool import Pool
+from engine.catalogue import Catalogue, Row
+from persistence import categories, pricing_rules, products, variants
+from persistence.pool import Connection, Pool
 from persistence.sql import queries
 
-PRODUCT_PREFIX = "prod_"
-VARIANT_PREFIX = "var_"
+DELETIONS_KEPT_S = 86_400
+"""A catalogue in memory that was not brought up to date for longer than half of this is loaded anew."""
+
+ROWS_BUILT_IN_LOOP = 200
 
 
-async def upsert_products(pool: Pool, rows: Sequence[CatalogueRow]) -> CatalogueChanges:
-    """Make a product with one variant for each new SKU, and bring known ones up to date, all in one transaction.
+async def read_version(connection: Connection) -> int:
+    """How far the catalogue has changed; grows with every change, whatever was changed."""
+    return int(await connection.fetchval(queries("catalogue")["read_version"]))
 
-    Each SKU may be there once. Doing it again changes nothing. Raises asyncpg's errors.
+
+async def begin_change(connection: Connection) -> int:
+    """Wait for the other writers and answer the version that every row of this change carries, as its `version`.
+
+    To be called first, within a transaction; a transaction that is rolled back leaves the version as it was.
     """
-    if not rows:
-        return CatalogueChanges(0, 0)
-    columns = (
-        [PRODUCT_PREFIX + fresh_token() for _ in rows],
-        [VARIANT_PREFIX + fresh_token() for _ in rows],
-        [row.sku for row in rows],
-        [row.name for row in rows],
-        [row.price_minor for row in rows],
-        [row.currency for row in rows],
-        [row.description for row in rows],
-        [row.category for row in rows],
-    )
-    sql = queries("catalogue")
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(sql["lock_variants"])
-        counts = await connection.fetchrow(sql["upsert_products"], *columns)
-    if counts is None:
-        raise HoldfastError("the catalogue did not say what it changed")
-    return CatalogueChanges(counts["created"], counts["updated"])
+    return int(await connection.fetchval(queries("catalogue")["begin_change"]))
+
+
+async def load(connection: Connection, known: Catalogue | None = None) -> Catalogue:
+    """The catalogue of this moment: all of it, or what changed since `known` was loaded.
+
+    Only small changes are read within the event loop; a long list becomes a catalogue in a thread.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await load_up_to(connection, await read_version(connection), known)
+
+
+async def load_up_to(connection: Connection, version: int, known: Catalogue | None) -> Catalogue:
+    """As `load`, where the transaction itself warrants that nothing is newer than `version`."""
+    if known is not None and known.version == version:
+        return known
+    if known is not None and known.version > version:
+        known = None  # the database was put back to an earlier time
+    since = -1 if known is None else known.version
+    changed_categories = await categories.list_since(connection, since)
+    product_rows = await products.list_since(connection, since)
+    variant_rows = await variants.list_since(connection, since)
+    changed_rules = await pricing_rules.list_since(connection, since)
+    gone = [] if known is None else await connection.fetch(queries("catalogue")["list_deletions_since"], since)
+
+    def build() -> Catalogue:
+        put: list[Row] = [*changed_categories, *changed_rules]
+        put += map(products.product_of, product_rows)
+        put += map(variants.variant_of, variant_rows)
+        return (known or Catalogue()).changed(version, put, [row["id"] for row in gone])
+
+    size = len(product_rows) + len(variant_rows) + (0 if known is None else len(known.variants) // 10)
+    return await asyncio.to_thread(build) if size > ROWS_BUILT_IN_LOOP else build()
+
+
+async def note_deletion(connection: Connection, row_id: str, version: int) -> None:
+    """Let the catalogues in memory hear that a category, product, variant or pricing rule is gone."""
+    await connection.execute(queries("catalogue")["insert_deletion"], row_id, version)
+
+
+async def purge_deletions(pool: Pool) -> None:
+    """Forget deletions after DELETIONS_KEPT_S."""
+    await pool.execute(queries("catalogue")["delete_old_deletions"], DELETIONS_KEPT_S)

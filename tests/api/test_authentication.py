@@ -43,6 +43,28 @@ ROUTES = {
     ("DELETE", "/api/v1/holds/{hold_id}"): "storefront",
     ("POST", "/api/v1/holds/{hold_id}/commit"): "storefront",
     ("POST", "/api/v1/holds/{hold_id}/extend"): "storefront",
+    ("GET", "/api/v1/pricing-rules"): "operator",
+    ("POST", "/api/v1/pricing-rules"): "operator",
+    ("GET", "/api/v1/pricing-rules/{rule_id}"): "operator",
+    ("PUT", "/api/v1/pricing-rules/{rule_id}"): "operator",
+    ("DELETE", "/api/v1/pricing-rules/{rule_id}"): "operator",
+    ("GET", "/api/v1/products/{product_id}/price"): "storefront",
+    ("GET", "/api/v1/categories"): "storefront",
+    ("POST", "/api/v1/categories"): "operator",
+    ("GET", "/api/v1/categories/{category_id}"): "storefront",
+    ("PUT", "/api/v1/categories/{category_id}"): "operator",
+    ("DELETE", "/api/v1/categories/{category_id}"): "operator",
+    ("GET", "/api/v1/products"): "storefront",
+    ("POST", "/api/v1/products"): "operator",
+    ("GET", "/api/v1/products/{product_id}"): "storefront",
+    ("PUT", "/api/v1/products/{product_id}"): "operator",
+    ("DELETE", "/api/v1/products/{product_id}"): "operator",
+    ("GET", "/api/v1/variants"): "storefront",
+    ("POST", "/api/v1/variants"): "operator",
+    ("GET", "/api/v1/variants/{variant_id}"): "storefront",
+    ("PUT", "/api/v1/variants/{variant_id}"): "operator",
+    ("DELETE", "/api/v1/variants/{variant_id}"): "operator",
+    ("GET", "/api/v1/items"): "storefront",
     ("GET", "/livez"): "open",
     ("GET", "/readyz"): "open",
     ("GET", "/metrics"): "open",
@@ -54,7 +76,8 @@ ROUTES = {
 
 
 def _request(path: str) -> str:
-    return path.format(sku="no-such-sku", hold_id="hold_none", code="unknown-sku")
+    names = dict.fromkeys(("category_id", "product_id", "variant_id", "rule_id"), "none")
+    return path.format(sku="no-such-sku", hold_id="hold_none", code="unknown-sku", **names)
 
 
 @pytest.fixture(scope="module")

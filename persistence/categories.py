@@ -1,0 +1,65 @@
+"""Categories in PostgreSQL. Who writes has begun a change (persistence/catalogue.py) and judged it."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from engine.catalogue import Category
+from engine.errors import HoldfastError
+from persistence.moments import ms_of
+from persistence.pool import Connection
+from persistence.sql import queries
+
+
+async def list_since(connection: Connection, version: int) -> list[Category]:
+    """What changed after `version`, in no order."""
+    return [_category(row) for row in await connection.fetch(queries("categories")["list_since"], version)]
+
+
+async def insert(connection: Connection, category: Category) -> Category:
+    """The category as it is stored; its position and times are the database's."""
+    row = await connection.fetchrow(
+        queries("categories")["insert_category"],
+        category.id,
+        category.name,
+        category.slug,
+        category.parent_id,
+        category.version,
+    )
+    return _stored(row)
+
+
+async def update(connection: Connection, category: Category) -> Category:
+    """The category as it is stored."""
+    row = await connection.fetchrow(
+        queries("categories")["update_category"],
+        category.id,
+        category.name,
+        category.slug,
+        category.parent_id,
+        category.version,
+    )
+    return _stored(row)
+
+
+async def delete(connection: Connection, category_id: str) -> None:
+    await connection.execute(queries("categories")["delete_category"], category_id)
+
+
+def _stored(row: asyncpg.Record | None) -> Category:
+    if row is None:
+        raise HoldfastError("a category went away under the lock of the catalogue")
+    return _category(row)
+
+
+def _category(row: asyncpg.Record) -> Category:
+    return Category(
+        id=row["id"],
+        name=row["name"],
+        slug=row["slug"],
+        parent_id=row["parent_id"],
+        position=row["position"],
+        version=row["version"],
+        created_ms=ms_of(row["created_at"]),
+        updated_ms=ms_of(row["updated_at"]),
+    )
