@@ -162,7 +162,6 @@ async def test_a_horse_that_was_stopped_while_another_flushed_doubles_nothing_wh
 ) -> None:
     await system.create("A", 100_000)
     worker = processes.worker("flush")
-    processes.scheduler()
     await applied(system)
     horse = await horse_of(worker)
     async with shoppers(system):
