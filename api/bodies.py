@@ -17,6 +17,7 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from api.errors import EMPTY_BODY, MAX_MESSAGE_LENGTH, ProblemRaised, invalid
+from api.limits import RawHeaders
 
 T = TypeVar("T")
 
@@ -24,13 +25,13 @@ _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED_FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 
 
-def check_content_type(content_type: bytes | None) -> None:
+def check_content_type(headers: RawHeaders) -> None:
     """Refuse what says that it is no JSON; a request that says nothing is taken at its body. Raises ProblemRaised."""
-    if content_type is None:
-        return
-    kind = content_type.partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
-        raise ProblemRaised(invalid("", "the content type must be application/json"))
+    for name, value in headers:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+                raise ProblemRaised(invalid("", "the content type must be application/json"))
 
 
 def decode_body(kind: type[T], body: bytes | msgspec.Raw) -> T:

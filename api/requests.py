@@ -48,6 +48,5 @@ class ApiRequest(Request[Caller, None, State]):
         limit_bytes = settings.batch_body_limit_bytes if is_batch else settings.body_limit_bytes
         body = await read_body(self.scope["headers"], self.receive, limit_bytes)
         if body:
-            content_types = [value for name, value in self.scope["headers"] if name == b"content-type"]
-            check_content_type(content_types[0] if content_types else None)
+            check_content_type(self.scope["headers"])
         return body

@@ -79,7 +79,7 @@ class ShortWay:
         caller: Caller = await resources.authenticator.admit(headers, "storefront")
         body = await read_body(headers, receive, resources.settings.body_limit_bytes)
         if body:
-            check_content_type(next((value for name, value in headers if name == b"content-type"), None))
+            check_content_type(headers)
         if hold_id is None:
             wanted = decode_body(HoldRequest, body)
             return await holds.place(resources, caller, idempotency_key(headers), wanted)

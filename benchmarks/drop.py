@@ -18,7 +18,7 @@ from benchmarks.books import Counts
 from benchmarks.progress import progress
 from benchmarks.report import Latency, latency
 from benchmarks.storefront import ReplayError, Storefront, UnansweredError, open_storefront
-from benchmarks.target import required, runtime_of
+from benchmarks.target import required, runtime_of, target_options
 from benchmarks.witness import Witness
 
 GRANTED = "held"
@@ -48,16 +48,7 @@ class DropReport(Struct, frozen=True):
 
 
 @click.command("drop")
-@click.option("--url", help="The API.  [that of the running `holdfast up`]")
-@click.option("--database-url", envvar="HOLDFAST_DATABASE_URL", help="Its PostgreSQL.  [that of the running `up`]")
-@click.option(
-    "--data-dir",
-    envvar="HOLDFAST_DATA_DIR",
-    default=".holdfast",
-    type=click.Path(path_type=Path),
-    help="Where `up` says both.  [HOLDFAST_DATA_DIR or .holdfast]",
-)
-@click.option("--api-key", envvar="HOLDFAST_API_KEY", help="An operator's key, unless the system runs without keys.")
+@target_options
 @click.option("--units", default=1_000, show_default=True, type=click.IntRange(1, 1_000_000), help="What there is.")
 @click.option("--shoppers", default=10_000, show_default=True, type=click.IntRange(1, 1_000_000), help="Who want one.")
 @click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1, 1_000), help="Shoppers at once.")

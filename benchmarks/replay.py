@@ -20,7 +20,7 @@ from benchmarks.order_lines import Kind, OrderFileError, OrderLine, Skip, read_o
 from benchmarks.progress import progress
 from benchmarks.report import SHOWN, Report, describe_rows, latencies, render, sum_counts
 from benchmarks.storefront import ReplayError, UnansweredError, open_storefront
-from benchmarks.target import required, runtime_of
+from benchmarks.target import required, runtime_of, target_options
 from benchmarks.traffic import Replayer
 from benchmarks.witness import Witness
 
@@ -50,16 +50,7 @@ class Plan(Struct, frozen=True):
 
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--url", help="The API.  [that of the running `holdfast up`]")
-@click.option("--database-url", envvar="HOLDFAST_DATABASE_URL", help="Its PostgreSQL.  [that of the running `up`]")
-@click.option(
-    "--data-dir",
-    envvar="HOLDFAST_DATA_DIR",
-    default=".holdfast",
-    type=click.Path(path_type=Path),
-    help="Where `up` says both.  [HOLDFAST_DATA_DIR or .holdfast]",
-)
-@click.option("--api-key", envvar="HOLDFAST_API_KEY", help="An operator's key, unless the system runs without keys.")
+@target_options
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Invoices at once.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.  [as fast as possible]")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many baskets.")

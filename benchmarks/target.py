@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 
 from benchmarks.storefront import ReplayError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def target_options(command: F) -> F:
+    """The options of every command that loads a running system."""
+    for option in reversed(
+        (
+            click.option("--url", help="The API.  [that of the running `holdfast up`]"),
+            click.option(
+                "--database-url", envvar="HOLDFAST_DATABASE_URL", help="Its PostgreSQL.  [that of the running `up`]"
+            ),
+            click.option(
+                "--data-dir",
+                envvar="HOLDFAST_DATA_DIR",
+                default=".holdfast",
+                type=click.Path(path_type=Path),
+                help="Where `up` says both.  [HOLDFAST_DATA_DIR or .holdfast]",
+            ),
+            click.option(
+                "--api-key", envvar="HOLDFAST_API_KEY", help="An operator's key, unless the system runs without keys."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def runtime_of(data_dir: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import socket
 import sys
 
 import click
@@ -65,6 +66,8 @@ def main() -> None:
 
 def _fail(error: Exception, status: int) -> None:
     message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ConnectionError | socket.gaierror):  # redis-py's are of its own kind and name their server
+        message = f"PostgreSQL cannot be reached, see HOLDFAST_DATABASE_URL: {message}"
     click.echo(f"holdfast: {message}", err=True)
     sys.exit(status)
 

@@ -15,17 +15,12 @@ local sold, events = {}, {}
 local function judge(operation)
   local key = KEYS[operation[1]]
   local record = records[key]
-  if not record then
-    return { 'unknown-hold' }
-  end
-  if record[STATUS] == 'committed' then
+  if record and record[STATUS] == 'committed' then
     return { 'committed', cjson.encode(record) }, true
   end
-  if is_expired(record) then
-    return { 'hold-expired' }
-  end
-  if record[STATUS] ~= 'held' then
-    return { 'hold-not-live', record[STATUS] }
+  local refused = not_live(record)
+  if refused then
+    return refused
   end
   record[STATUS] = 'committed'
   sold[#sold + 1] = { key = key, record = record }

@@ -11,14 +11,9 @@ local extended, events = {}, {}
 local function judge(operation)
   local key = KEYS[operation[1]]
   local record = records[key]
-  if not record then
-    return { 'unknown-hold' }
-  end
-  if is_expired(record) then
-    return { 'hold-expired' }
-  end
-  if record[STATUS] ~= 'held' then
-    return { 'hold-not-live', record[STATUS] }
+  local refused = not_live(record)
+  if refused then
+    return refused
   end
   local expires = math.max(record[EXPIRES], math.min(now + operation[4], record[CREATED] + operation[5]))
   record[EXPIRES] = expires

@@ -175,6 +175,20 @@ local function is_expired(record)
   return record[STATUS] == 'expired' or (record[STATUS] == 'held' and now >= record[EXPIRES])
 end
 
+-- Why nothing can be done with a hold; nil for a live one.
+local function not_live(record)
+  if not record then
+    return { 'unknown-hold' }
+  end
+  if is_expired(record) then
+    return { 'hold-expired' }
+  end
+  if record[STATUS] ~= 'held' then
+    return { 'hold-not-live', record[STATUS] }
+  end
+  return nil
+end
+
 -- Takes every unit of these holds out of `reserved`: into `sold` for a sale, otherwise back into `available`.
 local function settle(holds, is_sale)
   local settled = {}

@@ -13,17 +13,12 @@ local released, events = {}, {}
 local function judge(operation)
   local key = KEYS[operation[1]]
   local record = records[key]
-  if not record then
-    return { 'unknown-hold' }
-  end
-  if record[STATUS] == 'released' then
+  if record and record[STATUS] == 'released' then
     return { 'released', cjson.encode(record) }
   end
-  if is_expired(record) then
-    return { 'hold-expired' }
-  end
-  if record[STATUS] ~= 'held' then
-    return { 'hold-not-live', record[STATUS] }
+  local refused = not_live(record)
+  if refused then
+    return refused
   end
   record[STATUS] = 'released'
   released[#released + 1] = { key = key, record = record }
