@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from tests.api.process import Api, assert_problem
+from engine.settings import Settings
+from tests.api.process import Api, assert_problem, running_api
 
 
 def _body(sku: str, quantity: int = 1) -> dict[str, list[dict[str, object]]]:
@@ -124,3 +128,18 @@ def test_two_keys_at_once_are_refused(api: Api) -> None:
     assert_problem(
         api.client.post("/api/v1/holds", json=_body(api.create(1)), headers=headers), 400, "validation-failed"
     )
+
+
+def test_a_key_that_comes_again_after_it_was_forgotten_makes_a_hold_of_its_own(
+    own_settings: Settings, tmp_path: Path
+) -> None:
+    with running_api(replace(own_settings, retention_s=1), tmp_path / "api.log") as api:
+        sku, headers = api.create(10), {"Idempotency-Key": uuid4().hex}
+        body = _body(sku)
+        first = api.client.post("/api/v1/holds", json=body, headers=headers)
+        assert api.client.delete(f"/api/v1/holds/{first.json()['id']}").status_code == 200
+        time.sleep(2.2)
+        second = api.client.post("/api/v1/holds", json=_body(sku, 4), headers=headers)
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert first.json()["id"] != second.json()["id"]
+        assert api.stock(sku)["reserved"] == 4

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Unavailable
+from engine.events import LogGap
 from engine.holds import HoldAnswer, HoldStatus, Line, Reserve
 from engine.idempotency import Keyed
 from engine.refusals import Refusal, Refused
@@ -124,6 +125,22 @@ async def test_a_flush_between_the_two_readings_does_not_make_a_healthy_redis_lo
     monkeypatch.setattr(verification, "Restorer", Reading)
     assert await system.verify() == "verified"
     assert system.fence.epoch == 1
+
+
+async def test_a_postgresql_put_back_to_an_earlier_time_is_noticed_and_a_rebuild_from_it_closes_nothing(
+    system: System,
+) -> None:
+    await system.create("A", 10)
+    await system.hold("A")
+    await system.flush()
+    await system.pool.execute("UPDATE flush_offsets SET seq = 1")
+    with pytest.raises(Unavailable, match="put back to an earlier time"):
+        await system.verify()
+    await system.hold("A")
+    with pytest.raises(LogGap):
+        await verification.rebuild(system.settings, system.pool)
+    assert await system.raw.hget(system.keys.meta, "epoch") == "1"
+    assert await system.counts("A") == (8, 2, 0)
 
 
 async def test_a_rebuild_on_request_loses_nothing_that_was_not_flushed(system: System) -> None:

@@ -20,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from engine.errors import Unavailable
 from engine.fence import Fence, Fenced
 from engine.holds import HoldAnswer, Line, Reserve
+from engine.refusals import Refused
 from engine.scripts import Script, load_scripts
 from engine.settings import Settings
 from engine.shard import Shard
@@ -111,3 +112,19 @@ async def test_with_a_closed_fence_nothing_reaches_redis() -> None:
     for work in (shard.release("t"), shard.commit("t"), shard.extend("t", 5), shard.stock("A"), shard.hold("t")):
         with pytest.raises(Unavailable, match="not now"):
             await work
+
+
+async def test_a_suspended_shard_answers_at_once_that_nothing_can_be_promised() -> None:
+    shard = shard_that_hears(AssertionError("asked all the same"))
+    shard.suspended = "Redis does not answer"
+    for work in (shard.release("t"), shard.stock("A"), shard.hold("t")):
+        with pytest.raises(Unavailable, match="Redis does not answer"):
+            await work
+
+
+async def test_while_redis_is_nearly_full_only_reserves_are_turned_away() -> None:
+    shard = shard_that_hears([5, [["hold-expired"]]])
+    shard.turned_away = "Redis is nearly out of memory"
+    with pytest.raises(Unavailable, match="nearly out of memory"):
+        await shard.reserve(Reserve("t", "f", None, 60_000, (Line("A", 1),)))
+    assert isinstance(await shard.commit("t"), Refused)
