@@ -87,11 +87,14 @@ class Processes:
 async def horse_of(worker: Job) -> psutil.Process:
     """The process that works on the worker's job, as soon as there is one."""
 
+    seen: list[psutil.Process] = []
+
     async def is_at_work() -> bool:
-        return bool(worker.horses)
+        seen[:] = worker.horses  # looked at once: between two looks one job may make way for the next
+        return bool(seen)
 
     await until(is_at_work, "a job is at work")
-    return worker.horses[0]
+    return seen[0]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 20.0) -> float:
