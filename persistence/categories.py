@@ -18,35 +18,27 @@ async def list_since(connection: Connection, version: int) -> list[Category]:
 
 async def insert(connection: Connection, category: Category) -> Category:
     """The category as it is stored; its position and times are the database's."""
-    row = await connection.fetchrow(
-        queries("categories")["insert_category"],
-        category.id,
-        category.name,
-        category.slug,
-        category.parent_id,
-        category.version,
-    )
-    return _stored(row)
+    return await _write(connection, "insert_category", category)
 
 
 async def update(connection: Connection, category: Category) -> Category:
     """The category as it is stored."""
-    row = await connection.fetchrow(
-        queries("categories")["update_category"],
-        category.id,
-        category.name,
-        category.slug,
-        category.parent_id,
-        category.version,
-    )
-    return _stored(row)
+    return await _write(connection, "update_category", category)
 
 
 async def delete(connection: Connection, category_id: str) -> None:
     await connection.execute(queries("categories")["delete_category"], category_id)
 
 
-def _stored(row: asyncpg.Record | None) -> Category:
+async def _write(connection: Connection, query: str, category: Category) -> Category:
+    row = await connection.fetchrow(
+        queries("categories")[query],
+        category.id,
+        category.name,
+        category.slug,
+        category.parent_id,
+        category.version,
+    )
     if row is None:
         raise HoldfastError("a category went away under the lock of the catalogue")
     return _category(row)
