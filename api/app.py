@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from api import (
     categories,
+    coupons,
     documentation,
     hold_batches,
     holds,
@@ -40,6 +41,7 @@ ROUTES = (
     items.ItemRoutes,
     pricing_rules.PricingRuleRoutes,
     prices.router,
+    coupons.CouponRoutes,
     operations.router,
     documentation.router,
 )

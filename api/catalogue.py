@@ -18,6 +18,7 @@ from api.errors import Problem, problem
 from api.pages import bad_cursor, decode_cursor, encode_cursor
 from api.replies import Reply
 from engine.catalogue import Catalogue, Category, Item, Product, Variant, rows_after
+from engine.coupons import Coupon
 from engine.errors import Unavailable
 from engine.idempotency import fingerprint
 from engine.pricing import Rule
@@ -34,7 +35,7 @@ CHANGE_TIMEOUT_S = 10.0
 MAX_SCANNED = 50_000
 MAX_POSITION = 1 << 62
 
-P = TypeVar("P", Category, Product, Variant, Rule, Item)
+P = TypeVar("P", Category, Product, Variant, Rule, Coupon, Item)
 
 
 class Change(Struct, frozen=True):

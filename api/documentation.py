@@ -18,15 +18,17 @@ from litestar.routes import BaseRoute, HTTPRoute
 from msgspec import Struct
 
 from api.authentication import allow
+from api.coupons import COUPON_EXAMPLE, CouponCode
 from api.documentation_page import content_security_policy, render_page
 from api.errors import KINDS, ProblemRaised, problem, problems
 from api.holds import HOLD_EXAMPLE
 from api.idempotency import HEADER
-from api.pricing_rules import RULE_EXAMPLE, RULE_PREFIX
+from api.pricing_rules import RULE_EXAMPLE
 from api.replies import REPLAYED_HEADER
 from engine.catalogue import CATEGORY_PREFIX, PRODUCT_PREFIX, VARIANT_PREFIX
 from engine.holds import ID_PREFIX
 from engine.idempotency import MAX_KEY_LENGTH
+from engine.pricing import RULE_PREFIX
 from engine.stock import Sku
 
 VERSION = "1"
@@ -59,6 +61,11 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The pricing rule's id",
         "schema": {"type": "string", "pattern": f"^{RULE_PREFIX}"},
         "example": "rule_3q2-7wEAAAAAAAAAAAAAAA",
+    },
+    "coupon_code": {
+        "description": "The coupon's code, in any case of letters",
+        "schema": msgspec.json.schema(CouponCode),
+        "example": COUPON_EXAMPLE["code"],
     },
     "code": {
         "description": "The problem's code",
@@ -148,6 +155,7 @@ def config() -> OpenAPIConfig:
             Tag("Holds", description="Time-limited claims that end exactly once"),
             Tag("Catalogue", description="Categories, products and their variants"),
             Tag("Prices", description="What a unit costs for whom, and why"),
+            Tag("Coupons", description="Codes that take something off an order"),
             Tag("Operations", description="For those who run it"),
         ],
         operation_id_creator=lambda handler, _method, _path: handler.handler_name,
@@ -199,6 +207,7 @@ def _schemas(app: Litestar) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(kinds.values(), ref_template=SCHEMA_REF)
     schemas["HoldView"]["examples"] = [HOLD_EXAMPLE]
     schemas["RuleRequest"]["examples"] = [RULE_EXAMPLE]
+    schemas["CouponRequest"]["examples"] = [COUPON_EXAMPLE]
     return dict(sorted(schemas.items()))
 
 

@@ -18,9 +18,9 @@ from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
 from api.variants import unknown_product
-from engine.catalogue import Catalogue, Product, Variant
 from engine.holds import MAX_QUANTITY
-from engine.pricing import Kind, Price, PriceQuestion, price
+from engine.pricing import Kind, Price
+from engine.quotes import quote
 from persistence.moments import ms_of
 
 
@@ -67,22 +67,16 @@ async def show(resources: Resources, product_id: str, asked: Asked) -> Reply | P
             return problem("unknown-variant", f"This product has no variant {asked.variant_id[:MAX_ID_LENGTH]}.")
     if asked.at is not None and asked.at.tzinfo is None:
         return invalid("at", "a time needs its offset from UTC, such as Z")
-    return Reply(200, view(price_of(catalogue, product, variant, asked), product.currency))
-
-
-def price_of(catalogue: Catalogue, product: Product, variant: Variant | None, asked: Asked) -> Price:
-    """The price by the catalogue's rules."""
-    question = PriceQuestion(
-        unit_price=product.base_price + (0 if variant is None else variant.price_adjustment),
-        product_id=product.id,
-        variant_id=None if variant is None else variant.id,
-        category_ids=catalogue.ancestors(product.category_id),
+    found = quote(
+        catalogue,
+        product,
+        variant,
         quantity=asked.quantity,
         user_tier=asked.user_tier,
         promo_code=asked.promo_code,
         at_ms=int(time.time() * 1000) if asked.at is None else ms_of(asked.at),
     )
-    return price(question, catalogue.rules)
+    return Reply(200, view(found, product.currency))
 
 
 def view(found: Price, currency: str) -> PriceView:

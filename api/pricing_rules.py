@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, post, put
@@ -22,14 +21,13 @@ from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
 from api.variants import ProductId, VariantId
+from api.windows import Instant, judge_window, ms_if_given
 from engine.catalogue import MAX_NAME_LENGTH, MAX_PRICE_MINOR, Catalogue
 from engine.idempotency import fresh_token
-from engine.pricing import Kind, Rule, Stacking
+from engine.pricing import RULE_PREFIX, Kind, Rule, Stacking
 from persistence import pricing_rules as stored
 from persistence.catalogue import note_deletion
-from persistence.moments import ms_of
 
-RULE_PREFIX = "rule_"
 MAX_PRIORITY = 1_000_000
 MAX_WORD_LENGTH = 64
 
@@ -43,7 +41,6 @@ PromoCode = Annotated[Word, Meta(description="In any case of letters", examples=
 Money = Annotated[int, Meta(ge=0, le=MAX_PRICE_MINOR, description="In minor units", examples=[1990])]
 Amount = Annotated[int, Meta(ge=1, le=MAX_PRICE_MINOR, description="Off a unit, in minor units", examples=[500])]
 Percent = Annotated[int, Meta(ge=1, le=100, description="Off a unit", examples=[10])]
-Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339", examples=["2026-11-27T00:00:00Z"])]
 
 CONDITIONS = {"bulk": "min_quantity", "tier": "user_tier", "promo": "promo_code"}
 EFFECTS = ("percent", "amount", "price", "buy_quantity", "get_quantity")
@@ -205,9 +202,8 @@ def _judge(catalogue: Catalogue, body: RuleRequest) -> Problem | None:
         return invalid(condition, f"a rule of kind {body.kind} needs it")
     if body.kind == "seasonal" and body.starts_at is None and body.ends_at is None:
         return invalid("starts_at", "a rule of kind seasonal needs a start or an end")
-    if body.starts_at is not None and body.ends_at is not None and body.ends_at <= body.starts_at:
-        return invalid("ends_at", "must be after starts_at")
-    return _judge_effect(body) or _judge_subject(catalogue, body)
+    window = judge_window("starts_at", body.starts_at, "ends_at", body.ends_at)
+    return window or _judge_effect(body) or _judge_subject(catalogue, body)
 
 
 def _judge_effect(body: RuleRequest) -> Problem | None:
@@ -239,8 +235,8 @@ def _fields(body: RuleRequest) -> dict[str, Any]:
     fields = {name: getattr(body, name) for name in RuleRequest.__struct_fields__ if name in Rule.__struct_fields__}
     return {
         **fields,
-        "starts_ms": None if body.starts_at is None else ms_of(body.starts_at),
-        "ends_ms": None if body.ends_at is None else ms_of(body.ends_at),
+        "starts_ms": ms_if_given(body.starts_at),
+        "ends_ms": ms_if_given(body.ends_at),
     }
 
 

@@ -1,16 +1,26 @@
-"""The demo catalogue: a small shop with one limited drop, for a system that has no stock at all."""
+"""The demo catalogue: a small shop with one limited drop, rules and coupons, for a system that has no stock at all."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cli.catalogue_import import import_rows, open_warehouse
 from cli.catalogue_rows import StockedRow
-from engine.catalogue import AttributeValue, CatalogueRow
+from engine.catalogue import AttributeValue, Catalogue, CatalogueRow
+from engine.coupons import COUPON_PREFIX, Coupon
+from engine.errors import HoldfastError
+from engine.idempotency import fresh_token
+from engine.pricing import RULE_PREFIX, Rule
 from engine.settings import Settings
+from persistence import coupons, pricing_rules
+from persistence.catalogue import begin_change, load_up_to
+from persistence.imports import upsert_products
+from persistence.pool import Pool
 
 CURRENCY = "EUR"
 DROP_SKU = "DROP-001"
+CANDLE_SKU = "CANDLE-FIR"
 
 COTTON, CANDLE = "Heavy organic cotton.", "Burns for forty hours."
 
@@ -74,12 +84,69 @@ _SHOP = (
 )
 
 
+# Each rule under the category that it is for, so that none touches what is not of the demo.
+_RULES = {
+    "Clothing/T-shirts": Rule(id="", name="Five T-shirts or more", kind="bulk", min_quantity=5, percent=10),
+    "Clothing": Rule(id="", name="Gold members, clothing", kind="tier", user_tier="GOLD", percent=5),
+    "Home/Lamps": Rule(id="", name="Lantern festival", kind="promo", promo_code="LANTERN", amount=1_500),
+    "Home/Candles": Rule(id="", name="Three candles for two", kind="buy_x_get_y", buy_quantity=2, get_quantity=1),
+}
+
+# Codes that nobody picks for a first coupon of their own.
+_COUPONS = (
+    Coupon(id="", code="AHOY10", kind="percentage", value=10, per_customer_limit=1),
+    Coupon(id="", code="HARBOUR-FIRST-100", kind="fixed_amount", value=500, usage_limit=100, min_order_value=3_000),
+)
+_CANDLE_COUPON = Coupon(id="", code="CANDLELIGHT", kind="percentage", value=20)
+
+
 async def load_demo(settings: Settings) -> int:
-    """Import the demo if there is no stock at all; returns the number of SKUs created, 0 where there was any."""
+    """Import the demo if there is no stock at all; returns the number of SKUs created, 0 where there was any.
+
+    Stock comes last, so that a start that was cut off before it begins anew.
+    """
     async with open_warehouse(settings) as warehouse:
         if (await warehouse.shard.stock_page(None, 1)).levels:
             return 0
-        return (await import_rows(warehouse, demo_rows())).created
+        rows = demo_rows()
+        await upsert_products(warehouse.pool, [row.catalogue for row in rows])
+        await _make_offers(warehouse.pool)
+        return (await import_rows(warehouse, rows)).created
+
+
+async def _make_offers(pool: Pool) -> None:
+    """Make the demo's rules and coupons in one change, unless the catalogue has any of its own."""
+    async with pool.acquire() as connection, connection.transaction():
+        version = await begin_change(connection)
+        catalogue = await load_up_to(connection, version - 1, None)
+        if catalogue.rules or catalogue.coupons:
+            return
+        for path, rule in _RULES.items():
+            category_id = _category_id(catalogue, path)
+            made = replace(rule, id=RULE_PREFIX + fresh_token(), category_id=category_id, version=version)
+            await pricing_rules.insert(connection, made)
+        candles = replace(_CANDLE_COUPON, applicable_products=(_product_id(catalogue, CANDLE_SKU),))
+        for coupon in (*_COUPONS, candles):
+            await coupons.insert(connection, replace(coupon, id=COUPON_PREFIX + fresh_token(), version=version))
+
+
+def _category_id(catalogue: Catalogue, path: str) -> str:
+    place: str | None = None
+    for name in path.split("/"):
+        of_name = (
+            category.id for category in catalogue.categories if (category.parent_id, category.name) == (place, name)
+        )
+        place = next(of_name, None)
+    if place is None:
+        raise HoldfastError(f"the demo has no category {path}")
+    return place
+
+
+def _product_id(catalogue: Catalogue, sku: str) -> str:
+    variant = catalogue.variant_of_sku(sku)
+    if variant is None:
+        raise HoldfastError(f"the demo has no {sku}")
+    return variant.product_id
 
 
 def demo_rows() -> list[StockedRow]:

@@ -1,4 +1,4 @@
-"""The catalogue: categories, products, variants and pricing rules, as one immutable snapshot that answers look-ups.
+"""The catalogue: categories, products, variants, pricing rules and coupons, as one immutable snapshot to look up in.
 
 PostgreSQL holds its truth; a snapshot is what was true at one `version`. Nothing here does any I/O.
 """
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
+from engine.coupons import Coupon, code_key
 from engine.pricing import Rule
 
 MAX_NAME_LENGTH = 200
@@ -123,8 +124,8 @@ class Item(Struct, frozen=True):
         return self.variant.position
 
 
-Row = Category | Product | Variant | Rule
-P = TypeVar("P", Category, Product, Variant, Rule, Item)
+Row = Category | Product | Variant | Rule | Coupon
+P = TypeVar("P", Category, Product, Variant, Rule, Coupon, Item)
 
 _position = attrgetter("position")
 
@@ -136,7 +137,9 @@ class Catalogue:
         "_ancestors",
         "_categories",
         "_children",
+        "_coupons",
         "_of_category",
+        "_of_code",
         "_of_product",
         "_of_sku",
         "_of_slug",
@@ -144,6 +147,7 @@ class Catalogue:
         "_rules",
         "_variants",
         "categories",
+        "coupons",
         "items",
         "products",
         "rules",
@@ -158,18 +162,22 @@ class Catalogue:
         products: Iterable[Product] = (),
         variants: Iterable[Variant] = (),
         rules: Iterable[Rule] = (),
+        coupons: Iterable[Coupon] = (),
     ) -> None:
         self.version = version
         self.categories = _by_position(categories)
         self.products = _by_position(products)
         self.variants = _by_position(variants)
         self.rules = _by_position(rules)
+        self.coupons = _by_position(coupons)
         self._categories = {category.id: category for category in self.categories}
         self._products = {product.id: product for product in self.products}
         self._variants = {variant.id: variant for variant in self.variants}
         self._rules = {rule.id: rule for rule in self.rules}
+        self._coupons = {coupon.id: coupon for coupon in self.coupons}
         self._of_slug = {category.slug: category for category in self.categories}
         self._of_sku = {variant.sku: variant for variant in self.variants}
+        self._of_code = {code_key(coupon.code): coupon for coupon in self.coupons}
         self._children: dict[str, list[str]] = {}
         for category in self.categories:
             if category.parent_id is not None:
@@ -204,7 +212,7 @@ class Catalogue:
     def changed(self, version: int, put: Iterable[Row] = (), gone: Iterable[str] = ()) -> Catalogue:
         """The catalogue at a later `version`: with these in place of what had their ids, without the ids `gone`."""
         categories, products = dict(self._categories), dict(self._products)
-        variants, rules = dict(self._variants), dict(self._rules)
+        variants, rules, coupons = dict(self._variants), dict(self._rules), dict(self._coupons)
         for row in put:
             match row:
                 case Category():
@@ -215,12 +223,17 @@ class Catalogue:
                     variants[row.id] = row
                 case Rule():
                     rules[row.id] = row
+                case Coupon():
+                    coupons[row.id] = row
         for row_id in gone:
             categories.pop(row_id, None)
             products.pop(row_id, None)
             variants.pop(row_id, None)
             rules.pop(row_id, None)
-        return Catalogue(version, categories.values(), products.values(), variants.values(), rules.values())
+            coupons.pop(row_id, None)
+        return Catalogue(
+            version, categories.values(), products.values(), variants.values(), rules.values(), coupons.values()
+        )
 
     # Looking up
 
@@ -238,6 +251,13 @@ class Catalogue:
 
     def rule(self, rule_id: str) -> Rule | None:
         return self._rules.get(rule_id)
+
+    def coupon(self, code: str) -> Coupon | None:
+        """The coupon of this code, in any case of letters."""
+        return self._of_code.get(code_key(code))
+
+    def coupon_of_id(self, coupon_id: str) -> Coupon | None:
+        return self._coupons.get(coupon_id)
 
     def variant_of_sku(self, sku: str) -> Variant | None:
         return self._of_sku.get(sku)

@@ -16,7 +16,9 @@ class Keys:
         self.events = f"{self.tag}events"
         self.skus = f"{self.tag}skus"
         self.orphans = f"{self.tag}orphans"
+        self.coupons = f"{self.tag}coupons"
         self.flush_lease = f"{self.tag}flush-lease"
+        self.payments = f"{self.tag}payments"
         self.hold_prefix = f"{self.tag}hold:"
         self.memory_prefix = f"{self.tag}memory:"
         self.prelude = (
@@ -27,6 +29,8 @@ class Keys:
             self.events,
             self.skus,
             self.orphans,
+            self.coupons,
+            self.payments,
         )
 
     def hold(self, token: str) -> str:
@@ -36,3 +40,15 @@ class Keys:
     def memory(self, token: str) -> str:
         """What is remembered of the keyed operation with this token."""
         return self.memory_prefix + token
+
+    def cart(self, token: str) -> str:
+        """The record of the cart whose id is `cart_<token>`."""
+        return f"{self.tag}cart:{token}"
+
+    def cart_of(self, customer_token: str) -> str:
+        """The token of the live cart of a customer."""
+        return f"{self.tag}cart-of:{customer_token}"
+
+    def order(self, token: str) -> str:
+        """The record of the order whose id is `ord_<token>`."""
+        return f"{self.tag}order:{token}"

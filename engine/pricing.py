@@ -13,6 +13,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+RULE_PREFIX = "rule_"
+
 Kind = Literal["bulk", "tier", "promo", "seasonal", "sale_price", "buy_x_get_y"]
 Stacking = Literal["additive", "multiplicative", "best", "exclusive"]
 
@@ -66,7 +68,7 @@ class PriceQuestion(Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
-class AppliedRule(Struct, frozen=True):
+class AppliedRule(Struct, frozen=True, array_like=True):
     """What one rule took off a unit, in minor units; those of a price sum to its discount."""
 
     rule_id: str

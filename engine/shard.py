@@ -25,6 +25,7 @@ from engine.refusals import Refused
 from engine.scripts import Script, load_scripts
 from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
+from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 
 SWEEP_HOLDS = 500
 MAX_SWEEP_ROUNDS = 2_000
@@ -87,6 +88,12 @@ class Shard:
             )
             for verb in self._scripts
         }
+        self._reads: Lane[tuple[str, ...], tuple[int, list[str | None]]] = Lane(
+            self._send_reads,
+            max_batch=settings.max_batch,
+            max_pending=settings.max_pending,
+            in_flight=settings.batches_in_flight,
+        )
         self.suspended: str | None = None
         """Why nothing is asked of Redis for now: whoever watches it found that it does not answer."""
         self.turned_away: str | None = None
@@ -102,6 +109,7 @@ class Shard:
         """Wait for what is on the wire; the client stays open, it is its maker's."""
         for lane in self._lanes.values():
             await lane.close()
+        await self._reads.close()
 
     # The six verbs
 
@@ -181,6 +189,20 @@ class Shard:
             answer = await lane.submit(self._adjust_operation(request, swept=1))
         return answers.adjusted(request.sku, answer)
 
+    async def trade(self, trade: Trade) -> Traded | Replayed | Changed | Refused:
+        """Change carts and orders with the stock that they hold: all of it, or nothing.
+
+        As with `reserve`, a hold past its deadline never stands in the way.
+        """
+        if self.turned_away is not None and trade.claims:
+            raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
+        lane = self._lanes["trade"]
+        answer = await lane.submit(Operation(*arguments_of(trade, self.keys)))
+        if answer.status == "due":
+            await self._sweep(answer.now_ms)
+            answer = await lane.submit(Operation(*arguments_of(trade, self.keys, swept=1)))
+        return answers.traded(answer)
+
     def _adjust_operation(self, request: Adjust, swept: int = 0) -> Operation:
         create, limit = int(request.create), request.customer_limit or 0
         arguments = (request.fingerprint, request.sku, request.delta, create, limit, request.reason, request.reference)
@@ -247,6 +269,40 @@ class Shard:
         if found.status is HoldStatus.HELD and now_ms >= found.expires_ms:
             found = msgspec.structs.replace(found, status=HoldStatus.EXPIRED)
         return found
+
+    async def texts(self, *keys: str) -> tuple[int, list[str | None]]:
+        """Redis' clock in ms, and what is under these keys at that moment. Who asks meanwhile rides along."""
+        return await self._reads.submit(keys)
+
+    async def _send_reads(self, wanted: list[tuple[str, ...]]) -> list[tuple[int, list[str | None]]]:
+        flat = [key for keys in wanted for key in keys]
+        found, clock = await self._read_all(("MGET", *flat), ("TIME",))
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        answered, start = [], 0
+        for keys in wanted:
+            answered.append((now_ms, list(found[start : start + len(keys)])))
+            start += len(keys)
+        return answered
+
+    async def customer_units(self, fields: list[tuple[str, str]]) -> list[int]:
+        """Units that each customer has of each SKU, held and sold, where a limit counts them: (SKU, customer)."""
+        if not fields:
+            return []
+        counted = await self._read("HMGET", self.keys.customers, *(f"{sku}|{customer}" for sku, customer in fields))
+        return [int(units or 0) for units in counted]
+
+    async def payments_due(self, limit: int) -> list[str]:
+        """At most `limit` orders whose payment window is over while their payment is not settled, by token."""
+        (clock,) = await self._read_all(("TIME",))
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        return list(await self._read("ZRANGEBYSCORE", self.keys.payments, "-inf", now_ms, "LIMIT", 0, limit))
+
+    async def coupon_uses(self, coupon_ids: list[str]) -> dict[str, int]:
+        """How many orders each of these coupons is counted for; 0 for one that never was."""
+        if not coupon_ids:
+            return {}
+        counted = await self._read("HMGET", self.keys.coupons, *coupon_ids)
+        return {coupon_id: int(uses or 0) for coupon_id, uses in zip(coupon_ids, counted, strict=True)}
 
     async def orphans(self, limit: int) -> list[str]:
         """At most `limit` tokens of holds that came due while their record was gone."""

@@ -1,8 +1,9 @@
 """The catalogue in PostgreSQL, which holds its truth: changed by one writer at a time, read as one moment.
 
-Whoever changes anything that a catalogue in memory shows (categories, products, variants, pricing rules) begins with
-`begin_change` in the same transaction. That row's lock makes writers wait for each other, so whatever they judge stays
-true until they commit, versions are committed in order, and no two writers can wait for each other in a circle.
+Whoever changes anything that a catalogue in memory shows (categories, products, variants, pricing rules, coupons)
+begins with `begin_change` in the same transaction. That row's lock makes writers wait for each other, so whatever they
+judge stays true until they commit, versions are committed in order, and no two writers can wait for each other in a
+circle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from engine.catalogue import Catalogue, Row
-from persistence import categories, pricing_rules, products, variants
+from persistence import categories, coupons, pricing_rules, products, variants
 from persistence.pool import Connection, Pool
 from persistence.sql import queries
 
@@ -53,10 +54,11 @@ async def load_up_to(connection: Connection, version: int, known: Catalogue | No
     product_rows = await products.list_since(connection, since)
     variant_rows = await variants.list_since(connection, since)
     changed_rules = await pricing_rules.list_since(connection, since)
+    changed_coupons = await coupons.list_since(connection, since)
     gone = [] if known is None else await connection.fetch(queries("catalogue")["list_deletions_since"], since)
 
     def build() -> Catalogue:
-        put: list[Row] = [*changed_categories, *changed_rules]
+        put: list[Row] = [*changed_categories, *changed_rules, *changed_coupons]
         put += map(products.product_of, product_rows)
         put += map(variants.variant_of, variant_rows)
         return (known or Catalogue()).changed(version, put, [row["id"] for row in gone])
@@ -66,7 +68,7 @@ async def load_up_to(connection: Connection, version: int, known: Catalogue | No
 
 
 async def note_deletion(connection: Connection, row_id: str, version: int) -> None:
-    """Let the catalogues in memory hear that a category, product, variant or pricing rule is gone."""
+    """Let the catalogues in memory hear that a category, product, variant, pricing rule or coupon is gone."""
     await connection.execute(queries("catalogue")["insert_deletion"], row_id, version)
 
 

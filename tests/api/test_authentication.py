@@ -49,6 +49,11 @@ ROUTES = {
     ("PUT", "/api/v1/pricing-rules/{rule_id}"): "operator",
     ("DELETE", "/api/v1/pricing-rules/{rule_id}"): "operator",
     ("GET", "/api/v1/products/{product_id}/price"): "storefront",
+    ("GET", "/api/v1/coupons"): "operator",
+    ("POST", "/api/v1/coupons"): "operator",
+    ("GET", "/api/v1/coupons/{coupon_code}"): "operator",
+    ("PUT", "/api/v1/coupons/{coupon_code}"): "operator",
+    ("DELETE", "/api/v1/coupons/{coupon_code}"): "operator",
     ("GET", "/api/v1/categories"): "storefront",
     ("POST", "/api/v1/categories"): "operator",
     ("GET", "/api/v1/categories/{category_id}"): "storefront",
@@ -76,7 +81,7 @@ ROUTES = {
 
 
 def _request(path: str) -> str:
-    names = dict.fromkeys(("category_id", "product_id", "variant_id", "rule_id"), "none")
+    names = dict.fromkeys(("category_id", "product_id", "variant_id", "rule_id", "coupon_code"), "none")
     return path.format(sku="no-such-sku", hold_id="hold_none", code="unknown-sku", **names)
 
 

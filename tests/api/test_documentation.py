@@ -25,6 +25,8 @@ CONTRACT = {
     "/api/v1/pricing-rules": {"get": 200, "post": 201},
     "/api/v1/pricing-rules/{rule_id}": {"get": 200, "put": 200, "delete": 204},
     "/api/v1/products/{product_id}/price": {"get": 200},
+    "/api/v1/coupons": {"get": 200, "post": 201},
+    "/api/v1/coupons/{coupon_code}": {"get": 200, "put": 200, "delete": 204},
     "/api/v1/categories": {"get": 200, "post": 201},
     "/api/v1/categories/{category_id}": {"get": 200, "put": 200, "delete": 204},
     "/api/v1/products": {"get": 200, "post": 201},

@@ -153,6 +153,8 @@ GOOD = {"name": "Rule", "kind": "bulk", "min_quantity": 5, "percent": 10}
         ({"priority": "high"}, "priority"),
         ({"starts_at": "yesterday"}, "starts_at"),
         ({"starts_at": "2026-01-01T00:00:00"}, "starts_at"),
+        ({"starts_at": "0001-01-01T00:00:00+14:00"}, "starts_at"),
+        ({"ends_at": "9999-12-31T23:59:59-12:00"}, "ends_at"),
         ({"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}, "ends_at"),
         ({"product_id": "prod_none"}, "product_id"),
         ({"variant_id": "var_none"}, "variant_id"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from engine.catalogue import Catalogue, CatalogueRow, Category, Product, Variant
-from persistence import categories, products, variants
+from engine.coupons import Coupon
+from persistence import categories, coupons, products, variants
 from persistence.catalogue import begin_change, load, note_deletion, purge_deletions, read_version
 from persistence.idempotency import KeyedChange, Remembered, purge, recall, remember
 from persistence.imports import upsert_products
@@ -31,7 +34,7 @@ async def pool(clean_database_url: str) -> AsyncIterator[Pool]:
 
 
 def everything(catalogue: Catalogue) -> tuple[object, ...]:
-    return catalogue.version, catalogue.categories, catalogue.products, catalogue.variants
+    return catalogue.version, catalogue.categories, catalogue.products, catalogue.variants, catalogue.coupons
 
 
 async def loaded(pool: Pool, known: Catalogue | None = None) -> Catalogue:
@@ -128,6 +131,50 @@ async def test_a_row_is_read_as_it_was_written(pool: Pool) -> None:
     catalogue = await loaded(pool)
     assert (catalogue.product("prod_1"), catalogue.variant("var_1")) == (product, variant)
     assert (product.tags, product.attributes) == (wanted.tags, wanted.attributes)
+
+
+async def test_a_coupon_is_made_changed_and_deleted_before_the_eyes_of_a_second_catalogue(pool: Pool) -> None:
+    second = await loaded(pool)
+    wanted = Coupon(
+        id="coup_1",
+        code="Welcome_10",
+        kind="fixed_amount",
+        value=10**12,
+        min_order_value=0,
+        usage_limit=10**9,
+        per_customer_limit=1,
+        applicable_products=("prod_b", "prod_a"),
+        starts_ms=1_767_225_600_123,
+        ends_ms=1_767_225_600_124,
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        stored = await coupons.insert(connection, replace(wanted, version=await begin_change(connection)))
+    second = await loaded(pool, second)
+    assert second.coupon("WELCOME_10") == second.coupon_of_id("coup_1") == stored
+    told = replace(stored, position=0, version=0, created_ms=0, updated_ms=0)
+    assert told == wanted
+    plain = Coupon(id="coup_1", code="WELCOME_10", kind="percentage", value=100)
+    async with pool.acquire() as connection, connection.transaction():
+        updated = await coupons.update(connection, replace(plain, version=await begin_change(connection)))
+    second = await loaded(pool, second)
+    assert second.coupons == (updated,) == (await loaded(pool)).coupons
+    assert replace(updated, position=0, version=0, created_ms=0, updated_ms=0) == plain
+    async with pool.acquire() as connection, connection.transaction():
+        version = await begin_change(connection)
+        await coupons.delete(connection, "coup_1")
+        await note_deletion(connection, "coup_1", version)
+        again = await coupons.insert(connection, replace(plain, id="coup_2", version=version))
+    second = await loaded(pool, second)
+    assert second.coupons == (again,)
+    assert (second.coupon("welcome_10"), second.coupon_of_id("coup_1")) == (again, None)
+
+
+async def test_no_two_coupons_have_a_code_that_differs_in_its_case_only(pool: Pool) -> None:
+    first = Coupon(id="coup_1", code="Welcome", kind="percentage", value=10)
+    async with pool.acquire() as connection:
+        await coupons.insert(connection, first)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await coupons.insert(connection, replace(first, id="coup_2", code="wELCOME"))
 
 
 async def test_a_file_told_twice_changes_nothing_the_second_time(pool: Pool) -> None:

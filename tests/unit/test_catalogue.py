@@ -17,6 +17,7 @@ from engine.catalogue import (
     rows_after,
     slug_of,
 )
+from engine.coupons import Coupon
 
 
 def category(number: int, parent: int | None = None) -> Category:
@@ -87,11 +88,13 @@ ROWS: list[Row] = [
     variant(2, 1, retired=True),
     variant(3, 2),
     variant(4, 3),
+    Coupon(id="k1", code="TEN", kind="percentage", value=10, position=1),
+    Coupon(id="k2", code="FIVE", kind="fixed_amount", value=500, position=2),
 ]
 
 
 def everything(catalogue: Catalogue) -> tuple[object, ...]:
-    return catalogue.categories, catalogue.products, catalogue.variants, catalogue.items
+    return catalogue.categories, catalogue.products, catalogue.variants, catalogue.items, catalogue.coupons
 
 
 @given(st.lists(st.tuples(st.sampled_from(ROWS), st.booleans()), max_size=30))
