@@ -1,4 +1,4 @@
-"""`holdfast rebuild`: fill Redis from PostgreSQL, live holds with their deadlines included."""
+"""`holdfast rebuild`: fill Redis from PostgreSQL, live holds, carts and payment windows included."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def command(*, as_json: bool) -> None:
         return
     click.echo(
         f"rebuilt in {took_s:.1f} s: {rebuilt.skus} SKUs, {rebuilt.holds} holds, {rebuilt.customers} customer counts, "
-        f"{rebuilt.memories} remembered answers; {rebuilt.drained_events} events were applied first; "
+        f"{rebuilt.memories} remembered answers, {rebuilt.carts} carts, {rebuilt.orders} orders, "
+        f"{rebuilt.coupons} coupon counts; {rebuilt.drained_events} events were applied first; "
         f"epoch {rebuilt.epoch} began"
     )
 

@@ -9,6 +9,7 @@ from engine.errors import HoldfastError, Unavailable
 from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
 from engine.refusals import LimitReached, Refusal, Refused, Shortfall
 from engine.stock import StockAnswer, level_of_row
+from engine.trade import Changed, Replayed, Traded
 
 BACKLOG_RETRY_AFTER_S = 5
 
@@ -52,7 +53,20 @@ def adjusted(sku: str, given: Given) -> StockAnswer | Refused:
     return _refused(given)
 
 
-def _refused(given: Given) -> Refused:
+def traded(given: Given) -> Traded | Replayed | Changed | Refused:
+    """What trade.lua said. Raises Unavailable."""
+    if given.status == "done":
+        return Traded(given.now_ms)
+    if given.status == "replayed":
+        return Replayed(given.rest[0].encode())
+    if given.status == "changed":
+        return Changed()
+    if given.status == "backlog":
+        raise Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
+    return _refused(given)
+
+
+def _refused(given: Given) -> Refused:  # noqa: PLR0911 - one a status
     rest = list(given.rest)
     match given.status:
         case "key-reused":
@@ -67,8 +81,12 @@ def _refused(given: Given) -> Refused:
             return Refused(Refusal.CUSTOMER_LIMIT_EXCEEDED, limits=limits)
         case "hold-not-live":
             return Refused(Refusal.HOLD_NOT_LIVE, hold_status=rest[0])
-        case "unknown-hold" | "hold-expired":
-            return Refused(Refusal(given.status))
+        case "unknown-hold":
+            return Refused(Refusal.UNKNOWN_HOLD)
+        case "hold-expired":
+            return Refused(Refusal.HOLD_EXPIRED, skus=tuple(rest))
+        case "coupon-limit-reached":
+            return Refused(Refusal.COUPON_LIMIT_REACHED)
         case other:
             raise HoldfastError(f"a script answered {other!r}, which nothing here knows")
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from engine.coupons import Coupon, code_key
-from engine.pricing import Rule
+from engine.pricing import Rule, RuleIndex
 
 MAX_NAME_LENGTH = 200
 MAX_DESCRIPTION_LENGTH = 5_000
@@ -138,6 +138,7 @@ class Catalogue:
         "_categories",
         "_children",
         "_coupons",
+        "_items",
         "_of_category",
         "_of_code",
         "_of_product",
@@ -148,8 +149,8 @@ class Catalogue:
         "_variants",
         "categories",
         "coupons",
-        "items",
         "products",
+        "rule_index",
         "rules",
         "variants",
         "version",
@@ -169,6 +170,7 @@ class Catalogue:
         self.products = _by_position(products)
         self.variants = _by_position(variants)
         self.rules = _by_position(rules)
+        self.rule_index = RuleIndex(self.rules)
         self.coupons = _by_position(coupons)
         self._categories = {category.id: category for category in self.categories}
         self._products = {product.id: product for product in self.products}
@@ -192,7 +194,14 @@ class Catalogue:
         self._ancestors: dict[str, frozenset[str]] = {}
         for category in self.categories:
             self._ancestors[category.id] = frozenset(self._path(category))
-        self.items = tuple(self._sellable())
+        self._items: tuple[Item, ...] | None = None
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What is sold, the oldest first; found when it is first asked for, since most catalogues are soon replaced."""
+        if self._items is None:
+            self._items = tuple(self._sellable())
+        return self._items
 
     def _path(self, category: Category) -> set[str]:
         path = {category.id}

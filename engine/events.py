@@ -1,6 +1,7 @@
 """Events: what the scripts tell of each change, in order, so that PostgreSQL can be derived from them alone.
 
-A stream entry holds the events of one batch. Its id is `<epoch>-<seq of its last event>`, counted by the script.
+A stream entry holds the events of one batch, of one kind; those of a batch of trades are of several. Its id
+is `<epoch>-<seq of its last event>`, counted by the script.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from engine.carts import CartRecord
 from engine.errors import HoldfastError
 from engine.keys import Keys
+from engine.orders import OrderRecord
 
 MAX_AT_MS = 253_402_300_799_999  # the end of the year 9999, where PostgreSQL's and Python's calendars both still go
 
-Kind = Literal["reserve", "commit", "release", "extend", "expire", "adjust"]
+Kind = Literal["reserve", "commit", "release", "extend", "expire", "adjust", "return", "cart", "order"]
 Lines = tuple[tuple[str, int], ...]
+MIXED = "trade"
+"""The kind of an entry whose events are of several kinds, each told as [kind, body]."""
 
 
 class Reserved(Struct, frozen=True, array_like=True):
@@ -71,7 +76,30 @@ class Adjusted(Struct, frozen=True, array_like=True):
     customer_limit: int
 
 
-Body = Reserved | Committed | Released | Expired | Extended | Adjusted
+class Returned(Struct, frozen=True, array_like=True):
+    """Units that were sold and came back, emitted by trade.lua; `reference` is the order, `customer` "" for a guest."""
+
+    reference: str
+    reason: str
+    customer: str
+    lines: Lines
+
+
+class CartChanged(Struct, frozen=True, array_like=True):
+    """A cart as it is now, emitted by trade.lua."""
+
+    token: str
+    record: CartRecord
+
+
+class OrderChanged(Struct, frozen=True, array_like=True):
+    """An order as it is now, emitted by trade.lua."""
+
+    token: str
+    record: OrderRecord
+
+
+Body = Reserved | Committed | Released | Expired | Extended | Adjusted | Returned | CartChanged | OrderChanged
 BODIES: dict[Kind, type[Body]] = {
     "reserve": Reserved,
     "commit": Committed,
@@ -79,9 +107,13 @@ BODIES: dict[Kind, type[Body]] = {
     "extend": Extended,
     "expire": Expired,
     "adjust": Adjusted,
+    "return": Returned,
+    "cart": CartChanged,
+    "order": OrderChanged,
 }
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(BODIES[kind]) for kind in get_args(Kind)}
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_mixed = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 _decode_memories = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
@@ -140,16 +172,19 @@ def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
     epoch, last_seq = (int(part) for part in entry_id.split("-"))
     try:
         kind, at_ms, count = fields["kind"], int(fields["at"]), int(fields["n"])
-        raw = _decode_events(fields["events"])
+        if kind == MIXED:
+            told = _decode_mixed(fields["events"])
+        else:
+            told = [(kind, raw) for raw in _decode_events(fields["events"])]
         memories = tuple(_decode_memories(fields["memories"])) if "memories" in fields else ()
     except (KeyError, ValueError, msgspec.DecodeError, RecursionError) as error:
         return _unreadable(epoch, last_seq, fields, repr(error))
     if not 0 <= at_ms <= MAX_AT_MS:
         return _unreadable(epoch, last_seq, fields, f"no calendar has a time of {at_ms} ms")
-    if len(raw) != count or not raw:
-        return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(raw)} found")
+    if len(told) != count or not told:
+        return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(told)} found")
     first = last_seq - count + 1
-    events = tuple(read_event(epoch, first + i, at_ms, kind, bytes(part)) for i, part in enumerate(raw))
+    events = tuple(read_event(epoch, first + i, at_ms, of, bytes(part)) for i, (of, part) in enumerate(told))
     return Entry(epoch, first, last_seq, events, memories, at_ms)
 
 

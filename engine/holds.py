@@ -7,12 +7,13 @@ import enum
 import msgspec
 from msgspec import Struct
 
+from engine.idempotency import token_in
+
 MAX_LINES = 100
 MAX_QUANTITY = 10_000
 MAX_TTL_S = 86_400
 MAX_BATCH_HOLDS = 500
 ID_PREFIX = "hold_"
-MAX_TOKEN_LENGTH = 64
 
 
 class HoldStatus(enum.StrEnum):
@@ -104,11 +105,4 @@ def sum_lines(lines: list[tuple[str, int]]) -> tuple[Line, ...]:
 
 def token_of(hold_id: str) -> str | None:
     """The token in a hold's id; None for what cannot be one."""
-    token = hold_id.removeprefix(ID_PREFIX)
-    if (
-        token == hold_id
-        or not 1 <= len(token) <= MAX_TOKEN_LENGTH
-        or not token.replace("-", "").replace("_", "").isalnum()
-    ):
-        return None
-    return token if token.isascii() else None
+    return token_in(hold_id, ID_PREFIX)

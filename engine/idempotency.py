@@ -11,6 +11,8 @@ import msgspec
 TOKEN_BYTES = 16
 FINGERPRINT_BYTES = 8
 MAX_KEY_LENGTH = 255
+MAX_TOKEN_LENGTH = 64
+CLOCK_SKEW_MS = 600_000
 
 
 class Keyed(msgspec.Struct, frozen=True):
@@ -25,6 +27,14 @@ def fresh_token() -> str:
     return _text(secrets.token_bytes(TOKEN_BYTES))
 
 
+def token_in(text: str, prefix: str) -> str | None:
+    """The token in an id with this prefix; None for what cannot be one."""
+    token = text.removeprefix(prefix)
+    if token == text or not 1 <= len(token) <= MAX_TOKEN_LENGTH or not token.isascii():
+        return None
+    return token if token.replace("-", "").replace("_", "").isalnum() else None
+
+
 def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
     """The token of `client`'s operation `verb` under idempotency key `key`; `position` tells apart a batch's holds.
 
@@ -35,14 +45,18 @@ def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
     return _text(hashlib.blake2b(text.encode(), digest_size=TOKEN_BYTES).digest())
 
 
-def generations(token: str, now_ms: int, retention_s: int) -> tuple[str, tuple[str, str]]:
+def generations(token: str, now_ms: int, retention_s: int) -> tuple[str, tuple[str, ...]]:
     """The token that a keyed hold gets now, and those that it may have got before or on a clock that is ahead.
 
     A key may come again after it was forgotten, and then names another hold. So the token carries a count of retention
-    periods: within one the hold's record is still there, and after two it is certainly gone.
+    periods: within one the hold's record is still there, and after two it is certainly gone. Clocks may differ by
+    CLOCK_SKEW_MS at most.
     """
-    period = now_ms // (retention_s * 1000)
-    return f"{token}-{period:x}", (f"{token}-{period - 1:x}", f"{token}-{period + 1:x}")
+    period, into_ms = divmod(now_ms, retention_s * 1000)
+    before = f"{token}-{period - 1:x}"
+    if into_ms < retention_s * 1000 - CLOCK_SKEW_MS:
+        return f"{token}-{period:x}", (before,)
+    return f"{token}-{period:x}", (before, f"{token}-{period + 1:x}")
 
 
 def fingerprint(payload: object) -> str:

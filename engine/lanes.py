@@ -45,10 +45,13 @@ class Lane(Generic[Op, Answer]):
 
     async def submit(self, operation: Op) -> Answer:
         """Send one operation with the next batch. Raises Unavailable when too many wait already."""
-        return (await self.submit_together([operation]))[0]
+        return (await self._enqueue([operation]))[0]
 
     async def submit_together(self, operations: list[Op]) -> list[Answer]:
         """Send these in one batch, neither split nor reordered, whatever its size."""
+        return await self._enqueue(operations)
+
+    def _enqueue(self, operations: list[Op]) -> asyncio.Future[list[Answer]]:
         if self._waiting_count + len(operations) > self._max_pending:
             raise Unavailable(f"more than {self._max_pending} operations are waiting")
         loop = asyncio.get_running_loop()
@@ -59,7 +62,7 @@ class Lane(Generic[Op, Answer]):
             # Not at once: what else arrives in this turn of the event loop shall ride along.
             self._woken = True
             loop.call_soon(self._dispatch)
-        return await future
+        return future
 
     async def close(self) -> None:
         """Wait for everything on the wire; what still waits is refused."""

@@ -87,6 +87,23 @@ class Price(Struct, frozen=True):
     applied_rules: tuple[AppliedRule, ...]
 
 
+class RuleIndex:
+    """Rules by what they are for, so that a price is asked of those alone that may match, however many there are."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules: dict[tuple[str | None, str | None], list[Rule]] = {}
+        for rule in rules:
+            subject = rule.variant_id or rule.product_id or rule.category_id
+            promo = None if rule.promo_code is None else rule.promo_code.casefold()
+            self._rules.setdefault((subject, promo), []).append(rule)
+
+    def candidates(self, question: PriceQuestion) -> list[Rule]:
+        """Every rule that may match, in no order."""
+        subjects = {None, question.product_id, question.variant_id, *question.category_ids}
+        promos = {None, None if question.promo_code is None else question.promo_code.casefold()}
+        return [rule for subject in subjects for promo in promos for rule in self._rules.get((subject, promo), ())]
+
+
 def price(question: PriceQuestion, rules: Iterable[Rule]) -> Price:
     """Price a unit.
 

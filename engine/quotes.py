@@ -27,4 +27,4 @@ def quote(
         promo_code=promo_code,
         at_ms=at_ms,
     )
-    return price(question, catalogue.rules)
+    return price(question, catalogue.rule_index.candidates(question))

@@ -19,6 +19,23 @@ class Refusal(enum.StrEnum):
     HOLD_EXPIRED = "hold-expired"
     HOLD_NOT_LIVE = "hold-not-live"
     CUSTOMER_LIMIT_EXCEEDED = "customer-limit-exceeded"
+    UNKNOWN_CART = "unknown-cart"
+    UNKNOWN_CART_ITEM = "unknown-cart-item"
+    FOREIGN_CART = "forbidden"
+    CART_ORDERED = "cart-ordered"
+    CART_MERGED = "cart-merged"
+    PAYMENT_PENDING = "payment-pending"
+    CART_EMPTY = "cart-empty"
+    CART_FULL = "cart-full"
+    QUANTITY_TOO_LARGE = "quantity-too-large"
+    CURRENCY_MISMATCH = "currency-mismatch"
+    PRODUCT_DISCONTINUED = "product-discontinued"
+    PRICE_CHANGED = "price-changed"
+    UNKNOWN_COUPON = "unknown-coupon"
+    COUPON_NOT_APPLICABLE = "coupon-not-applicable"
+    COUPON_LIMIT_REACHED = "coupon-limit-reached"
+    UNKNOWN_ORDER = "unknown-order"
+    TRANSITION_NOT_ALLOWED = "transition-not-allowed"
 
 
 class Shortfall(Struct, frozen=True):
@@ -37,11 +54,25 @@ class LimitReached(Struct, frozen=True):
     customer_limit: int
 
 
+class PriceChange(Struct, frozen=True):
+    """A line that costs another price now than its shopper was shown: both for one unit, in minor units."""
+
+    sku: str
+    shown: int
+    now: int
+
+
 class Refused(Struct, frozen=True):
-    """An operation that changed nothing, and why; the further fields are filled as the refusal needs them."""
+    """An operation that changed nothing, and why; the further fields are filled as the refusal needs them.
+
+    `reason` tells more of a refusal that has several causes, in words; `order_token` names the order of a cart.
+    """
 
     refusal: Refusal
     skus: tuple[str, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
     limits: tuple[LimitReached, ...] = ()
     hold_status: str | None = None
+    prices: tuple[PriceChange, ...] = ()
+    reason: str = ""
+    order_token: str | None = None

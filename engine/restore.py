@@ -9,9 +9,12 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from engine.carts import CartRecord, pointer_to
 from engine.holds import HoldRecord, HoldStatus
 from engine.keys import Keys
+from engine.orders import OrderRecord
 from engine.stock import StockLevel, row_of_level
+from engine.trade import count_field
 
 PART = 1_000
 
@@ -39,6 +42,30 @@ class KeptMemory(Struct, frozen=True):
     token: str
     memory: str
     keep_ms: int
+
+
+class KeptCart(Struct, frozen=True):
+    """A cart to put back, and how long from now Redis keeps it, in ms."""
+
+    token: str
+    record: CartRecord
+    keep_ms: int
+
+
+class KeptOrder(Struct, frozen=True):
+    """An order to put back, and how long from now Redis keeps it, in ms."""
+
+    token: str
+    record: OrderRecord
+    keep_ms: int
+
+
+class CouponCount(Struct, frozen=True):
+    """Orders that a coupon is counted for; `customer_id` None counts those of all together."""
+
+    coupon_id: str
+    customer_id: str | None
+    orders: int
 
 
 class Restorer:
@@ -130,6 +157,44 @@ class Restorer:
                 for kept in part:
                     pipeline.set(self._keys.memory(kept.token), kept.memory, px=kept.keep_ms)
                 await pipeline.execute()
+            count += len(part)
+        return count
+
+    async def put_carts(self, parts: AsyncIterable[list[KeptCart]]) -> int:
+        """Carts, and the pointers of customers to their live one (of several the last); returns how many carts."""
+        count = 0
+        async for part in parts:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for kept in part:
+                    record = kept.record
+                    pipeline.set(self._keys.cart(kept.token), msgspec.json.encode(record), px=kept.keep_ms)
+                    if record.customer and record.status in ("open", "paying"):
+                        pointer = pointer_to(record.customer, kept.token, kept.keep_ms)
+                        pipeline.set(self._keys.cart_of(pointer.token), pointer.text, px=pointer.keep_ms)
+                await pipeline.execute()
+            count += len(part)
+        return count
+
+    async def put_orders(self, parts: AsyncIterable[list[KeptOrder]]) -> int:
+        """Orders, and the payment windows of those that wait for their payment; returns how many."""
+        count = 0
+        async for part in parts:
+            windows = {kept.token: kept.record.payment.until_ms for kept in part if kept.record.is_waiting}
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for kept in part:
+                    pipeline.set(self._keys.order(kept.token), msgspec.json.encode(kept.record), px=kept.keep_ms)
+                if windows:
+                    pipeline.zadd(self._keys.payments, windows)
+                await pipeline.execute()
+            count += len(part)
+        return count
+
+    async def put_coupon_counts(self, parts: AsyncIterable[list[CouponCount]]) -> int:
+        """Orders that coupons are counted for; returns how many counts."""
+        count = 0
+        async for part in parts:
+            fields: dict[Any, Any] = {count_field(each.coupon_id, each.customer_id): each.orders for each in part}
+            await self._redis.hset(self._keys.coupons, mapping=fields)
             count += len(part)
         return count
 

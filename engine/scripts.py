@@ -11,7 +11,7 @@ import msgspec
 from redis.exceptions import NoScriptError
 
 LUA_FOLDER = Path(__file__).resolve().parent.parent / "lua"
-VERBS = ("reserve", "commit", "release", "extend", "expire", "adjust", "acknowledge")
+VERBS = ("reserve", "commit", "release", "extend", "expire", "adjust", "trade", "acknowledge")
 
 
 class Evaluator(Protocol):

@@ -41,6 +41,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_hold_life_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
     retention_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 86_400
 
+    # Carts and checkout: when stock is claimed, and which price holds
+    reserve_on: Literal["cart", "checkout"] = "cart"
+    price_policy: Literal["locked", "dynamic", "notify"] = "locked"
+    cart_hold_ttl_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    cart_life_s: Annotated[int, Meta(ge=60, le=31_536_000)] = 2_592_000
+    payment_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 120
+
     # Bounds of the batches
     max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 256
     max_pending: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000

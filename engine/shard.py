@@ -118,7 +118,14 @@ class Shard:
 
         A hold past its deadline never stands in the way: before a refusal everything that was due is reclaimed.
         """
-        (answer,) = await self._reserve_all([request])
+        if self.turned_away is not None:
+            raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
+        lane = self._lanes["reserve"]
+        given = await lane.submit(self._reserve_operation(request))
+        if given.status == "due":
+            await self._sweep(given.now_ms)
+            given = await lane.submit(self._reserve_operation(request, swept=1))
+        answer = answers.reserved(request, given)
         if isinstance(answer, Unavailable):
             raise answer
         return answer
@@ -131,13 +138,6 @@ class Shard:
         """
         if not requests:
             return []
-        answered = await self._reserve_all(requests)
-        first = answered[0]
-        if isinstance(first, Unavailable):
-            raise first
-        return answered
-
-    async def _reserve_all(self, requests: list[Reserve]) -> list[HoldAnswer | Refused | Unavailable]:
         if self.turned_away is not None:
             raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
         lane = self._lanes["reserve"]
@@ -150,17 +150,31 @@ class Shard:
             answered = list(answered)
             for i, answer in zip(again, fresh, strict=True):
                 answered[i] = answer
-        return [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
+        found = [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
+        first = found[0]
+        if isinstance(first, Unavailable):
+            raise first
+        return found
 
     def _reserve_operation(self, request: Reserve, swept: int = 0) -> Operation:
-        keys = tuple(self.keys.hold(token) for token in (request.token, *request.also))
+        prefix = self.keys.hold_prefix
+        keys = (prefix + request.token, *[prefix + token for token in request.also])
         if request.group is not None:
             keys = (*keys, self.keys.memory(request.group))
         lines = [(line.sku, line.quantity) for line in request.lines]
-        customer = request.customer_id or ""
-        return Operation(
-            keys, (customer, request.ttl_ms, request.fingerprint, lines, request.position, swept, len(request.also))
+        customer, fingerprint = request.customer_id or "", request.fingerprint
+        arguments = (
+            customer,
+            request.ttl_ms,
+            fingerprint,
+            lines,
+            request.position,
+            swept,
+            len(request.also),
+            _text(customer),
+            _text((fingerprint, lines))[1:-1],
         )
+        return Operation(keys, arguments)
 
     async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
         """Sell the units of a live hold. A committed hold answers the same again."""
@@ -276,11 +290,12 @@ class Shard:
 
     async def _send_reads(self, wanted: list[tuple[str, ...]]) -> list[tuple[int, list[str | None]]]:
         flat = [key for keys in wanted for key in keys]
-        found, clock = await self._read_all(("MGET", *flat), ("TIME",))
+        clock, *found = await self._read_all(("TIME",), *([("MGET", *flat)] if flat else []))
+        texts = found[0] if found else []
         now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
         answered, start = [], 0
         for keys in wanted:
-            answered.append((now_ms, list(found[start : start + len(keys)])))
+            answered.append((now_ms, list(texts[start : start + len(keys)])))
             start += len(keys)
         return answered
 
@@ -403,6 +418,10 @@ class Shard:
         if isinstance(error, ResponseError) and str(error).startswith(TRANSIENT_ERRORS):
             return Unavailable(f"Redis is unavailable: {error}")
         return error
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _score(members: list[Any]) -> float:

@@ -1,31 +1,57 @@
-"""Expire: give back the units of holds past their deadline. Only housekeeping: the scripts judge by themselves."""
+"""Expire: give back the units of holds past their deadline, and cancel orders whose payment window is over.
+
+Only housekeeping: the scripts, and whoever looks at such an order or its cart, judge by themselves.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+from engine.catalogue import Catalogue
+from engine.desk import LAPSE_AT_ONCE, Desk
 from engine.settings import Settings, read_settings
 from engine.shard import SWEEP_HOLDS
 from jobs.lingering import Linger
-from jobs.resources import open_resources
+from jobs.resources import Resources, open_resources
 from jobs.timetable import HOUSEKEEPING_QUEUE
+from persistence import catalogue, orders
 
 PAUSE_S = 0.5
 
 
 def expire() -> int:
-    """The job; returns how many holds ended. Lingers (jobs/lingering.py), sweeping every PAUSE_S."""
+    """The job; returns how many holds and payment windows ended. Lingers (jobs/lingering.py), looking every PAUSE_S."""
     return asyncio.run(_expire(read_settings()))
 
 
 async def _expire(settings: Settings) -> int:
     linger, total = Linger(HOUSEKEEPING_QUEUE), 0
     async with open_resources(settings) as resources:
+        windows = PaymentWindows(resources)
         while True:
             ended = await resources.shard.expire_due(SWEEP_HOLDS)
-            total += ended
-            if ended == SWEEP_HOLDS:
+            lapsed = await windows.lapse()
+            total += ended + lapsed
+            if ended == SWEEP_HOLDS or lapsed == LAPSE_AT_ONCE:
                 continue
             if await linger.is_over(resources.redis):
                 return total
             await linger.pause(PAUSE_S)
+
+
+class PaymentWindows:
+    """Those of orders whose payment is waited for; the catalogue is loaded when the first of them is over."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._desk = Desk(resources.shard, resources.settings, partial(orders.find, resources.pool))
+        self._catalogue: Catalogue | None = None
+
+    async def lapse(self) -> int:
+        """Cancel at most LAPSE_AT_ONCE orders whose window is over, each with its cart; returns how many."""
+        if not await self._resources.shard.payments_due(1):
+            return 0
+        async with self._resources.pool.acquire() as connection:
+            self._catalogue = await catalogue.load(connection, self._catalogue)
+        return await self._desk.lapse_due(self._catalogue)

@@ -14,6 +14,8 @@ from jobs.timetable import FLUSH_QUEUE
 from persistence.flush import Drained, Offset, drain_once
 
 WAIT_MS = 200
+PACE_S = 0.05
+"""Least time between transactions, so that under load each takes many events: most of its cost is its own."""
 LEASE_MS = 3_000
 LEASE_PAUSE_S = 0.1
 
@@ -42,10 +44,13 @@ async def _flush(settings: Settings, linger_s: float) -> None:
         try:
             while await lease.renew():
                 drained = await drain(resources)
+                if drained.events >= settings.flush_batch_events:
+                    continue
                 if drained.events:
-                    # Short of a full transaction it reached the log's end: time to make room under a steady load too.
-                    if drained.events < settings.flush_batch_events and await linger.is_over(resources.redis):
+                    # It reached the log's end: time to make room under a steady load too.
+                    if await linger.is_over(resources.redis):
                         return
+                    await linger.pause(PACE_S)
                     continue
                 while not await _is_more(resources, drained.offset):
                     if await linger.is_over(resources.redis) or not await lease.renew():

@@ -30,7 +30,7 @@ local function judge(operation)
   end
   row = row or { available = 0, reserved = 0, sold = 0, received = 0, limit = limit }
   if row.available + delta < 0 then
-    if operation[9] == 0 and #redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, 1) > 0 then
+    if operation[9] == 0 and is_anything_due() then
       return { 'due' }
     end
     return { 'insufficient-stock', sku, -delta, row.available }

@@ -23,9 +23,10 @@ local function judge(operation)
     return refused
   end
   record[STATUS] = 'committed'
-  sold[#sold + 1] = { key = key, record = record }
+  local text = cjson.encode(record)
+  sold[#sold + 1] = { key = key, record = record, text = text }
   events[#events + 1] = { last_part(key), operation[4], record[LINES] }
-  return { 'committed', cjson.encode(record) }, true
+  return { 'committed', text }, true
 end
 
 local function replay(operation)

@@ -17,7 +17,7 @@ local function judge(operation)
   end
   local expires = math.max(record[EXPIRES], math.min(now + operation[4], record[CREATED] + operation[5]))
   record[EXPIRES] = expires
-  extended[#extended + 1] = key
+  extended[#extended + 1] = { key = key, record = record }
   events[#events + 1] = { last_part(key), expires }
   return { 'held', cjson.encode(record) }, expires
 end
@@ -38,14 +38,7 @@ end
 
 if #events > 0 then
   emit('extend', events)
-  local deadlines = {}
-  for _, key in ipairs(extended) do
-    local record = records[key]
-    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS))
-    deadlines[#deadlines + 1] = integer(record[EXPIRES])
-    deadlines[#deadlines + 1] = last_part(key)
-  end
-  call_in_parts('ZADD', DEADLINES, deadlines)
+  save_live(extended)
 end
 save_memories()
 

@@ -7,7 +7,9 @@
 -- KEYS[5] events     stream   <epoch>-<seq of the entry's last event>
 -- KEYS[6] skus       zset     every SKU, for listing in order
 -- KEYS[7] orphans    set      hold ids whose deadline passed while their record was gone
--- KEYS[8…]                    the keys of each operation, found through its base index
+-- KEYS[8] coupons    hash     coupon, or coupon|customer -> orders that it is counted for
+-- KEYS[9] payments   zset     order whose payment is not settled -> end of its payment window in ms
+-- KEYS[10…]                   the keys of each operation, found through its base index
 --
 -- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], each operation [base, …] as its verb says
 --
@@ -17,8 +19,8 @@
 -- A script has no rollback, so every verb judges first and writes last, and its first write is the event: if that is
 -- refused (no memory, a repeated sequence), nothing has changed.
 
-local META, STOCK, DEADLINES, CUSTOMERS, EVENTS, SKUS, ORPHANS =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local META, STOCK, DEADLINES, CUSTOMERS, EVENTS, SKUS, ORPHANS, COUPONS, PAYMENTS =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 
 local MAX_ARGS = 4000 -- Lua's unpack is bounded at about 8,000 values
 
@@ -134,15 +136,25 @@ local STATUS, CUSTOMER, CREATED, EXPIRES, TTL, FINGERPRINT, LINES = 1, 2, 3, 4, 
 
 -- The id in a hold's or a memory's key.
 local function last_part(key)
-  return string.match(key, '([^:]+)$')
+  return string.match(key, '^.*:(.+)$')
 end
 
--- The records under these keys, by key.
+-- What is under these keys, by key; a bounded part at a time.
+local function load_texts(keys)
+  local texts = {}
+  for first = 1, #keys, MAX_ARGS do
+    local part = redis.call('MGET', unpack(keys, first, math.min(first + MAX_ARGS - 1, #keys)))
+    for i, text in ipairs(part) do
+      texts[keys[first + i - 1]] = text or nil
+    end
+  end
+  return texts
+end
+
 local function load_records(keys)
   local records = {}
-  local values = redis.call('MGET', unpack(keys))
-  for i, key in ipairs(keys) do
-    records[key] = values[i] and cjson.decode(values[i]) or nil
+  for key, text in pairs(load_texts(keys)) do
+    records[key] = cjson.decode(text)
   end
   return records
 end
@@ -189,28 +201,70 @@ local function not_live(record)
   return nil
 end
 
--- Takes every unit of these holds out of `reserved`: into `sold` for a sale, otherwise back into `available`.
-local function settle(holds, is_sale)
-  local settled = {}
-  for _, hold in ipairs(holds) do
-    local record = hold.record
-    for _, line in ipairs(record[LINES]) do
-      local sku, quantity = line[1], line[2]
-      if is_sale then
-        move(sku, 0, -quantity, quantity)
-      else
-        move(sku, quantity, -quantity, 0)
-        if record[CUSTOMER] ~= '' and rows[sku].limit > 0 then
-          count_customer(sku .. '|' .. record[CUSTOMER], -quantity)
-        end
+-- Takes every unit of a hold out of `reserved`: into `sold` for a sale, otherwise back into `available`.
+local function unhold(record, is_sale)
+  for _, line in ipairs(record[LINES]) do
+    local sku, quantity = line[1], line[2]
+    if is_sale then
+      move(sku, 0, -quantity, quantity)
+    else
+      move(sku, quantity, -quantity, 0)
+      if record[CUSTOMER] ~= '' and rows[sku].limit > 0 then
+        count_customer(sku .. '|' .. record[CUSTOMER], -quantity)
       end
     end
-    redis.call('SET', hold.key, cjson.encode(record), 'PX', RETENTION_MS)
-    settled[#settled + 1] = last_part(hold.key)
   end
-  call_in_parts('ZREM', DEADLINES, settled)
+end
+
+-- Keeps the records of holds that ended for the retention, and lets go of their deadlines. `text` is a record as JSON,
+-- where it was needed before.
+local function save_ended(holds)
+  local ended = {}
+  for _, hold in ipairs(holds) do
+    redis.call('SET', hold.key, hold.text or cjson.encode(hold.record), 'PX', RETENTION_MS)
+    ended[#ended + 1] = last_part(hold.key)
+  end
+  call_in_parts('ZREM', DEADLINES, ended)
+end
+
+local function settle(holds, is_sale)
+  for _, hold in ipairs(holds) do
+    unhold(hold.record, is_sale)
+  end
+  save_ended(holds)
   save_rows()
   save_customers()
+end
+
+-- Claims a hold's units: into `reserved`, and counted for its customer where a limit counts them.
+local function claim(customer, lines)
+  for _, line in ipairs(lines) do
+    local sku, quantity = line[1], line[2]
+    move(sku, -quantity, quantity, 0)
+    if customer ~= '' and rows[sku].limit > 0 then
+      count_customer(sku .. '|' .. customer, quantity)
+    end
+  end
+end
+
+-- Keeps the records of live holds until long after their deadlines, and those deadlines.
+local function save_live(holds)
+  local deadlines = {}
+  for _, hold in ipairs(holds) do
+    local record = hold.record
+    redis.call('SET', hold.key, cjson.encode(record), 'PX', integer(record[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS))
+    deadlines[#deadlines + 1] = integer(record[EXPIRES])
+    deadlines[#deadlines + 1] = last_part(hold.key)
+  end
+  call_in_parts('ZADD', DEADLINES, deadlines)
+end
+
+local anything_due = nil
+local function is_anything_due()
+  if anything_due == nil then
+    anything_due = #redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, 1) > 0
+  end
+  return anything_due
 end
 
 -- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered.
@@ -255,10 +309,11 @@ local function memory_key(operation)
 end
 
 -- One entry for all the events of a batch; its id is the sequence of the last one. The memories made with them travel
--- along, so that asking twice is still asking once after Redis was rebuilt.
-local function emit(kind, events)
+-- along, so that asking twice is still asking once after Redis was rebuilt. `encoded` are the events as JSON, for who
+-- has them so.
+local function emit(kind, events, encoded)
   local last = seq + #events
-  local entry = { 'kind', kind, 'at', integer(now), 'n', #events, 'events', cjson.encode(events) }
+  local entry = { 'kind', kind, 'at', integer(now), 'n', #events, 'events', encoded or cjson.encode(events) }
   if #fresh_memories > 0 then
     local travelling = {}
     for i, key in ipairs(fresh_memories) do

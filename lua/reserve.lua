@@ -2,7 +2,8 @@
 -- KEYS:    prelude; base = the hold, base+1… = what else it may have been called, then the group's memory where
 --          position > 0
 -- ARGV:    operation [base, customer or "", ttl ms, fingerprint, [[sku, quantity]…], position in its group (0: none),
---          swept: 1 once everything that was due when it first came is reclaimed, number of other names]
+--          swept: 1 once everything that was due when it first came is reclaimed, number of other names,
+--          the customer as JSON, fingerprint and lines as JSON: "…",[…]]
 -- Answers: ["held", expires ms] | ["replayed", record, id] | ["key-reused"] | ["backlog"] | ["unknown-sku", sku…]
 --          | ["insufficient-stock", sku, requested, available, …] | ["customer-limit-exceeded", sku, requested, limit, …]
 --          | ["due"]: it would be refused, but holds are past their deadline: expire those, then ask again with swept
@@ -13,37 +14,45 @@
 -- Such a group is judged as a whole, once nothing is due and with room below the high-water mark for all of it, because
 -- its memory must be of one piece.
 
-local keys, wanted, wanted_customers = {}, {}, {}
+local keys, wanted = {}, {}
 for _, operation in ipairs(operations) do
   for key = operation[1], operation[1] + operation[8] do
     keys[#keys + 1] = KEYS[key]
   end
   for _, line in ipairs(operation[5]) do
     wanted[line[1]] = true
-    if operation[2] ~= '' then
-      wanted_customers[line[1] .. '|' .. operation[2]] = true
-    end
   end
 end
 local records = load_records(keys)
 load_rows(wanted)
-for field in pairs(wanted_customers) do
-  local row = rows[string.match(field, '^([^|]+)')]
-  if not row or row.limit == 0 then
-    wanted_customers[field] = nil
+
+local wanted_customers = {}
+for _, operation in ipairs(operations) do
+  for _, line in ipairs(operation[2] ~= '' and operation[5] or {}) do
+    local row = rows[line[1]]
+    if row and row.limit > 0 then
+      wanted_customers[line[1] .. '|' .. operation[2]] = true
+    end
   end
 end
 load_customers(wanted_customers)
 
-local anything_due = nil
-local function is_anything_due()
-  if anything_due == nil then
-    anything_due = #redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, 1) > 0
-  end
-  return anything_due
+local function has(sku, customer)
+  return customer ~= '' and customers[sku .. '|' .. customer] or 0
 end
 
--- The refusal of a new hold, in order of precedence; nil when nothing stands against it.
+local function fits(customer, lines)
+  for _, line in ipairs(lines) do
+    local sku, quantity = line[1], line[2]
+    local row = rows[sku]
+    if not row or row.available < quantity or (row.limit > 0 and has(sku, customer) + quantity > row.limit) then
+      return false
+    end
+  end
+  return true
+end
+
+-- The refusal of a hold that does not fit, in order of precedence.
 local function refusal(customer, lines, swept)
   local unknown, short, over = { 'unknown-sku' }, { 'insufficient-stock' }, { 'customer-limit-exceeded' }
   for _, line in ipairs(lines) do
@@ -57,7 +66,7 @@ local function refusal(customer, lines, swept)
         short[#short + 1] = quantity
         short[#short + 1] = row.available
       end
-      if row.limit > 0 and (customers[sku .. '|' .. customer] or 0) + quantity > row.limit then
+      if row.limit > 0 and has(sku, customer) + quantity > row.limit then
         over[#over + 1] = sku
         over[#over + 1] = quantity
         over[#over + 1] = row.limit
@@ -67,19 +76,41 @@ local function refusal(customer, lines, swept)
   if #unknown > 1 then
     return unknown
   end
-  if #short > 1 then
-    return not swept and is_anything_due() and { 'due' } or short
+  if not swept and is_anything_due() then
+    return { 'due' }
   end
-  if #over > 1 then
-    return not swept and is_anything_due() and { 'due' } or over
-  end
-  return nil
+  return #short > 1 and short or over
 end
 
 local made, events = {}, {}
+local now_text, expires_texts, keep_texts = integer(now), {}, {}
+
+-- The record and the event of a hold are put together from parts that came as JSON: encoding them here is what a reserve
+-- would spend most of its time on.
+local function make(key, operation)
+  local customer, ttl, fingerprint, lines = operation[2], operation[3], operation[4], operation[5]
+  local expires = now + ttl
+  if not expires_texts[ttl] then
+    expires_texts[ttl] = integer(expires)
+    keep_texts[ttl] = integer(ttl + RETENTION_MS + LIVE_GRACE_MS)
+  end
+  local times = operation[9] .. ',' .. now_text .. ',' .. expires_texts[ttl]
+  local token = last_part(key)
+  claim(customer, lines)
+  records[key] = { 'held', customer, now, expires, ttl, fingerprint, lines }
+  made[#made + 1] = {
+    key = key,
+    token = token,
+    expires = expires_texts[ttl],
+    keep = keep_texts[ttl],
+    record = '["held",' .. times .. ',' .. integer(ttl) .. ',' .. operation[10] .. ']',
+  }
+  events[#events + 1] = '["' .. token .. '",' .. times .. ',' .. operation[10] .. ']'
+  return { 'held', expires }
+end
 
 local function judge(operation)
-  local key, customer, ttl, fingerprint, lines = KEYS[operation[1]], operation[2], operation[3], operation[4], operation[5]
+  local customer, fingerprint, lines = operation[2], operation[4], operation[5]
   for index = operation[1], operation[1] + operation[8] do
     local earlier = records[KEYS[index]]
     if earlier then
@@ -92,22 +123,10 @@ local function judge(operation)
   if backlog + #events >= HIGH_WATER then
     return { 'backlog' }
   end
-  local refused = refusal(customer, lines, operation[7] == 1)
-  if refused then
-    return refused
+  if not fits(customer, lines) then
+    return refusal(customer, lines, operation[7] == 1)
   end
-  local expires = now + ttl
-  local record = { 'held', customer, now, expires, ttl, fingerprint, lines }
-  for _, line in ipairs(lines) do
-    move(line[1], -line[2], line[2], 0)
-    if customer ~= '' and rows[line[1]].limit > 0 then
-      count_customer(line[1] .. '|' .. customer, line[2])
-    end
-  end
-  records[key] = record
-  made[#made + 1] = key
-  events[#events + 1] = { last_part(key), customer, now, expires, fingerprint, lines }
-  return { 'held', expires }
+  return make(KEYS[operation[1]], operation)
 end
 
 local groups = {}
@@ -154,15 +173,14 @@ if #events > 0 then
       remember(group, { fresh.fingerprint, fresh.answers })
     end
   end
-  emit('reserve', events)
+  emit('reserve', events, '[' .. table.concat(events, ',') .. ']')
   save_rows()
   save_customers()
   local deadlines = {}
-  for _, key in ipairs(made) do
-    local record = records[key]
-    redis.call('SET', key, cjson.encode(record), 'PX', integer(record[TTL] + RETENTION_MS + LIVE_GRACE_MS))
-    deadlines[#deadlines + 1] = integer(record[EXPIRES])
-    deadlines[#deadlines + 1] = last_part(key)
+  for i, hold in ipairs(made) do
+    redis.call('SET', hold.key, hold.record, 'PX', hold.keep)
+    deadlines[2 * i - 1] = hold.expires
+    deadlines[2 * i] = hold.token
   end
   call_in_parts('ZADD', DEADLINES, deadlines)
   save_memories()

@@ -1,4 +1,4 @@
-"""Audit: Redis, PostgreSQL's counts, its ledger and its holds are compared SKU by SKU, also while traffic runs."""
+"""Audit: Redis, PostgreSQL's counts, its ledger, holds and orders are compared SKU by SKU, also while traffic runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from persistence.pool import Pool
 from persistence.sql import queries
 
 MAX_LISTED = 1_000
+ORDERS_COMPARED = 10_000
+"""Of the orders, those that changed last: the others were compared when they were."""
+
 POLL_S = 0.05
 
 
@@ -63,6 +66,7 @@ async def audit(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
         known = await connection.fetch(sql["levels_as_of"], keys.shard, epoch, seq)
         off_ledger = await connection.fetch(sql["levels_against_ledger"], MAX_LISTED)
         off_holds = await connection.fetch(sql["reserved_against_holds"], MAX_LISTED)
+        off_orders = await connection.fetch(sql["orders_against_ledger"], ORDERS_COMPARED, MAX_LISTED)
     in_postgres = {
         row["sku"]: tuple(row[name] for name in ("available", "reserved", "sold", "received")) for row in known
     }
@@ -77,6 +81,10 @@ async def audit(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
                 row["sku"], "reserved units and live holds in PostgreSQL", str(row["reserved"]), str(row["held"])
             )
         )
+    for row in off_orders:
+        between = f"units of {row['id']}, sold/returned, and the ledger"
+        items, ledger = f"{row['sold']}/{row['returned']}", f"{row['ledger_sold']}/{row['ledger_returned']}"
+        differences.append(Difference(row["sku"], between, items, ledger))
     return Audit(epoch, seq, len(in_redis.keys() | in_postgres.keys()), differences, await quarantine.count(pool))
 
 

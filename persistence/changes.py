@@ -7,12 +7,27 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from engine.carts import CartRecord
 from engine.errors import HoldfastError
-from engine.events import Adjusted, Committed, Event, Expired, Extended, Lines, Released, Reserved
+from engine.events import (
+    Adjusted,
+    CartChanged,
+    Committed,
+    Event,
+    Expired,
+    Extended,
+    Lines,
+    OrderChanged,
+    Released,
+    Reserved,
+    Returned,
+)
 from engine.holds import ID_PREFIX
+from engine.orders import OrderRecord
+from persistence import carts, orders
 from persistence.moments import timestamp_of
 from persistence.pool import Connection
-from persistence.sql import queries
+from persistence.sql import columns, queries
 
 
 class MissingRow(HoldfastError):
@@ -32,7 +47,7 @@ class _Hold(Struct):
 
 
 class Changes:
-    """What a run of events amounts to. A hold that is made and ends within the run is written once, as it ended."""
+    """What a run of events amounts to: each hold, cart and order of it is written once, as it stands at the end."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._ledger: list[tuple[str, int, int, str, int, int, int, str, str, datetime]] = []
@@ -40,26 +55,16 @@ class Changes:
         self._made: dict[str, _Hold] = {}
         self._settled: dict[str, tuple[str, str, datetime]] = {}
         self._extended: dict[str, datetime] = {}
+        self._carts: dict[str, tuple[CartRecord, datetime]] = {}
+        self._orders: dict[str, OrderRecord] = {}
         for event in events:
             self._fold(event)
 
     def _fold(self, event: Event) -> None:
-        body, at = event.body, timestamp_of(event.at_ms)
+        body = event.body
         match body:
             case Reserved():
-                hold_id = ID_PREFIX + body.token
-                self._made[hold_id] = _Hold(
-                    status="held",
-                    customer=body.customer,
-                    created_at=timestamp_of(body.created_ms),
-                    expires_at=timestamp_of(body.expires_ms),
-                    settled_at=None,
-                    reference="",
-                    ttl_ms=body.expires_ms - body.created_ms,
-                    fingerprint=body.fingerprint,
-                    lines=body.lines,
-                )
-                self._move(event, body.lines, (-1, 1, 0), hold_id)
+                self._make(event, body)
             case Committed():
                 self._settle(event, "committed", body.token, body.lines, (0, -1, 1), body.reference)
             case Released():
@@ -67,16 +72,45 @@ class Changes:
             case Expired():
                 self._settle(event, "expired", body.token, body.lines, (1, -1, 0))
             case Extended():
-                hold_id, expires_at = ID_PREFIX + body.token, timestamp_of(body.expires_ms)
-                if hold_id in self._made:
-                    self._made[hold_id].expires_at = expires_at
-                else:
-                    self._extended[hold_id] = expires_at
+                self._extend(body)
             case Adjusted():
-                if body.create:
-                    self._levels.append((body.sku, body.customer_limit, at))
-                row = (body.sku, event.epoch, event.seq, event.kind, body.delta, 0, 0, body.reference, body.reason, at)
-                self._ledger.append(row)
+                self._adjust(event, body)
+            case Returned():
+                # Of the things that happen to stock this is an adjustment, whose reason tells of the order.
+                self._move(event, body.lines, (1, 0, -1), body.reference, kind="adjust", reason=body.reason)
+            case CartChanged():
+                self._carts[body.token] = (body.record, timestamp_of(event.at_ms))
+            case OrderChanged():
+                self._orders[body.token] = body.record
+
+    def _make(self, event: Event, body: Reserved) -> None:
+        hold_id = ID_PREFIX + body.token
+        self._made[hold_id] = _Hold(
+            status="held",
+            customer=body.customer,
+            created_at=timestamp_of(body.created_ms),
+            expires_at=timestamp_of(body.expires_ms),
+            settled_at=None,
+            reference="",
+            ttl_ms=body.expires_ms - body.created_ms,
+            fingerprint=body.fingerprint,
+            lines=body.lines,
+        )
+        self._move(event, body.lines, (-1, 1, 0), hold_id)
+
+    def _extend(self, body: Extended) -> None:
+        hold_id, expires_at = ID_PREFIX + body.token, timestamp_of(body.expires_ms)
+        if hold_id in self._made:
+            self._made[hold_id].expires_at = expires_at
+        else:
+            self._extended[hold_id] = expires_at
+
+    def _adjust(self, event: Event, body: Adjusted) -> None:
+        at = timestamp_of(event.at_ms)
+        if body.create:
+            self._levels.append((body.sku, body.customer_limit, at))
+        row = (body.sku, event.epoch, event.seq, event.kind, body.delta, 0, 0, body.reference, body.reason, at)
+        self._ledger.append(row)
 
     def _settle(
         self, event: Event, status: str, token: str, lines: Lines, signs: tuple[int, int, int], reference: str = ""
@@ -89,23 +123,36 @@ class Changes:
             made.status, made.reference, made.settled_at = status, reference, at
         self._move(event, lines, signs, reference or hold_id)
 
-    def _move(self, event: Event, lines: Lines, signs: tuple[int, int, int], reference: str) -> None:
+    def _move(
+        self,
+        event: Event,
+        lines: Lines,
+        signs: tuple[int, int, int],
+        reference: str,
+        *,
+        kind: str | None = None,
+        reason: str = "",
+    ) -> None:
         at = timestamp_of(event.at_ms)
         available, reserved, sold = signs
         for sku, quantity in lines:
             deltas = (available * quantity, reserved * quantity, sold * quantity)
-            self._ledger.append((sku, event.epoch, event.seq, event.kind, *deltas, reference, "", at))
+            self._ledger.append((sku, event.epoch, event.seq, kind or event.kind, *deltas, reference, reason, at))
 
     async def write(self, connection: Connection, shard: int) -> None:
         """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors."""
         sql = queries("flush")
         if self._levels:
-            await connection.execute(sql["insert_levels"], *_columns(self._levels))
+            await connection.execute(sql["insert_levels"], *columns(self._levels))
         if self._ledger:
-            counts = await connection.fetchrow(sql["insert_ledger_events"], shard, *_columns(self._ledger))
+            counts = await connection.fetchrow(sql["insert_ledger_events"], shard, *columns(self._ledger))
             if counts is None or counts["skus"] != counts["moved"]:
                 raise MissingRow("an event moves units of a SKU that was never created")
         await self._write_holds(connection)
+        if self._carts:
+            await carts.upsert(connection, self._carts)
+        if self._orders:
+            await orders.upsert(connection, self._orders)
 
     async def _write_holds(self, connection: Connection) -> None:
         sql = queries("flush")
@@ -129,17 +176,13 @@ class Changes:
                 for hold_id, hold in self._made.items()
                 for position, (sku, quantity) in enumerate(hold.lines)
             ]
-            await connection.execute(sql["insert_holds"], *_columns(holds))
-            await connection.execute(sql["insert_hold_lines"], *_columns(lines))
+            await connection.execute(sql["insert_holds"], *columns(holds))
+            await connection.execute(sql["insert_hold_lines"], *columns(lines))
         older = self._settled.keys() | self._extended.keys()
         if older and await connection.fetchval(sql["count_holds"], list(older)) != len(older):
             raise MissingRow("an event speaks of a hold that was never made")
         if self._extended:
-            await connection.execute(sql["extend_holds"], *_columns(list(self._extended.items())))
+            await connection.execute(sql["extend_holds"], *columns(list(self._extended.items())))
         if self._settled:
             settled = [(hold_id, *ending) for hold_id, ending in self._settled.items()]
-            await connection.execute(sql["settle_holds"], *_columns(settled))
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+            await connection.execute(sql["settle_holds"], *columns(settled))

@@ -76,7 +76,7 @@ async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> R
         async with redis.client() as client, _shard_lock(pool, keys), pool.acquire() as connection:
             meta = await Restorer(client, keys).meta()
             await _refuse_foreign(connection, meta)
-            return await rebuild_shard(connection, client, keys, settings.retention_s)
+            return await rebuild_shard(connection, client, keys, settings)
     except RedisError as error:
         raise Unavailable(f"Redis is unavailable: {error}") from error
     finally:
@@ -120,7 +120,7 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> V
             )
         if meta.epoch == offset.epoch and meta.seq >= offset.seq:
             return "verified"
-        await rebuild_shard(connection, client, keys, settings.retention_s)
+        await rebuild_shard(connection, client, keys, settings)
         return "rebuilt"
 
 

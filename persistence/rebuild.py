@@ -1,4 +1,4 @@
-"""Rebuild: an empty or outdated Redis is filled from PostgreSQL, live holds with their deadlines included."""
+"""Rebuild: an empty or outdated Redis is filled from PostgreSQL, live holds, carts and payment windows included."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TypeVar
 
 import asyncpg
 from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from engine import carts, orders
+from engine.carts import decode_cart
 from engine.holds import ID_PREFIX, HoldRecord, HoldStatus
 from engine.keys import Keys
-from engine.restore import KeptHold, KeptMemory, Restorer
+from engine.orders import LIVE_KEPT_MS, TERMINAL, decode_order, kept_ms
+from engine.restore import CouponCount, KeptCart, KeptHold, KeptMemory, KeptOrder, Restorer
+from engine.settings import Settings
 from engine.stock import StockLevel
 from persistence.flush import Offset, drain_once, read_offset
 from persistence.moments import ms_of, timestamp_of
@@ -30,13 +35,16 @@ class Rebuilt(Struct, frozen=True):
 
     epoch: int
     drained_events: int
-    skus: int
-    holds: int
-    customers: int
-    memories: int
+    skus: int = 0
+    holds: int = 0
+    customers: int = 0
+    memories: int = 0
+    carts: int = 0
+    orders: int = 0
+    coupons: int = 0
 
 
-async def rebuild_shard(connection: Connection, redis: Redis, keys: Keys, retention_s: int) -> Rebuilt:
+async def rebuild_shard(connection: Connection, redis: Redis, keys: Keys, settings: Settings) -> Rebuilt:
     """Make Redis what PostgreSQL says, after applying whatever the old log still holds beyond PostgreSQL's offset.
 
     The caller holds the shard's lock (`lock_shard`) on another connection. The new epoch is stored in PostgreSQL before
@@ -50,36 +58,51 @@ async def rebuild_shard(connection: Connection, redis: Redis, keys: Keys, retent
     drained += await _drain_rest(connection, redis, keys)
     offset = await read_offset(connection, keys.shard) or Offset(0, 0)
     epoch = max(offset.epoch, old.epoch or 0) + 1
-    sql = queries("rebuild")
     async with connection.transaction():
         await connection.execute(queries("flush")["lock_offset"], keys.shard)
         moved = await connection.execute(queries("flush")["move_offset"], keys.shard, epoch, 0)
         if moved == "UPDATE 0":
             await connection.execute(queries("flush")["insert_offset"], keys.shard, epoch, 0)
     await restorer.wipe()
-    now_ms, retention_ms = await restorer.now_ms(), retention_s * 1000
-    since = timestamp_of(now_ms - retention_ms)
-
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        skus = await restorer.put_levels(_parts(connection, sql["list_levels"], _level))
-        holds = await restorer.put_holds(
-            _parts(connection, sql["list_holds"], lambda row: _kept_hold(row, now_ms, retention_ms), since)
-        )
-        customers = await restorer.put_customers(
-            _parts(connection, sql["list_customers"], lambda row: (row["sku"], row["customer_id"], row["units"]))
-        )
-        memories = await restorer.put_memories(
-            _parts(
-                connection,
-                sql["list_memories"],
-                lambda row: KeptMemory(row["token"], row["memory"], _keep(ms_of(row["at"]), now_ms, retention_ms)),
-                keys.shard,
-                since,
-            )
-        )
-    installation = await connection.fetchval(sql["read_installation"])
+        rebuilt = await _put_back(connection, restorer, keys, settings, Rebuilt(epoch, drained))
+    installation = await connection.fetchval(queries("rebuild")["read_installation"])
     await restorer.open(epoch, installation)
-    return Rebuilt(epoch, drained, skus, holds, customers, memories)
+    return rebuilt
+
+
+async def _put_back(
+    connection: Connection, restorer: Restorer, keys: Keys, settings: Settings, begun: Rebuilt
+) -> Rebuilt:
+    """Write everything that PostgreSQL knows at this moment; returns `begun` with the counts of it."""
+    sql = queries("rebuild")
+    now_ms, retention_ms = await restorer.now_ms(), settings.retention_s * 1000
+    now, since = timestamp_of(now_ms), timestamp_of(now_ms - retention_ms)
+    live_since = timestamp_of(now_ms - retention_ms - LIVE_KEPT_MS)
+
+    def parts(query: str, read: Callable[[asyncpg.Record], T], *arguments: object) -> AsyncIterator[list[T]]:
+        return _parts(connection, sql[query], read, *arguments)
+
+    return replace(
+        begun,
+        skus=await restorer.put_levels(parts("list_levels", _level)),
+        holds=await restorer.put_holds(parts("list_holds", lambda row: _kept_hold(row, now_ms, retention_ms), since)),
+        customers=await restorer.put_customers(
+            parts("list_customers", lambda row: (row["sku"], row["customer_id"], row["units"]))
+        ),
+        memories=await restorer.put_memories(
+            parts("list_memories", lambda row: _kept_memory(row, now_ms, retention_ms), keys.shard, since)
+        ),
+        carts=await restorer.put_carts(
+            parts("list_carts", lambda row: _kept_cart(row, now_ms, retention_ms), now, since)
+        ),
+        orders=await restorer.put_orders(
+            parts("list_orders", lambda row: _kept_order(row, now_ms, settings), since, live_since, list(TERMINAL))
+        ),
+        coupons=await restorer.put_coupon_counts(
+            parts("list_coupon_counts", lambda row: CouponCount(row["coupon_id"], row["customer_id"], row["orders"]))
+        ),
+    )
 
 
 async def _drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
@@ -126,6 +149,28 @@ def _kept_hold(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptHold:
     # A live hold is kept from now on, however long ago its deadline was: its units must not evaporate with it.
     ended_ms = max(expires_ms, now_ms) if status is HoldStatus.HELD else ms_of(row["settled_at"])
     return KeptHold(row["id"].removeprefix(ID_PREFIX), record, _keep(ended_ms, now_ms, retention_ms))
+
+
+def _kept_memory(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptMemory:
+    return KeptMemory(row["token"], row["memory"], _keep(ms_of(row["at"]), now_ms, retention_ms))
+
+
+def _kept_cart(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptCart:
+    record = decode_cart(row["record"])
+    if record.status in ("open", "paying"):
+        keep_ms = _keep(record.expires_ms, now_ms, 0)
+    else:
+        keep_ms = _keep(ms_of(row["updated_at"]), now_ms, retention_ms)
+    return KeptCart(row["id"].removeprefix(carts.ID_PREFIX), record, keep_ms)
+
+
+def _kept_order(row: asyncpg.Record, now_ms: int, settings: Settings) -> KeptOrder:
+    record = decode_order(row["record"])
+    # As with a hold: one that waits for its payment is kept from now on, so that its window does end.
+    since_ms = now_ms if record.is_waiting else record.updated_ms
+    return KeptOrder(
+        row["id"].removeprefix(orders.ID_PREFIX), record, _keep(since_ms, now_ms, kept_ms(record, settings))
+    )
 
 
 def _keep(since_ms: int, now_ms: int, retention_ms: int) -> int:

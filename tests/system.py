@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property, partial
 from typing import Any
 
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from engine.connection import connect as connect_redis
+from engine.desk import Desk
 from engine.fence import Fence
 from engine.holds import HoldAnswer, Line, Reserve
 from engine.idempotency import fresh_token
@@ -18,13 +20,14 @@ from engine.settings import Settings
 from engine.shard import Shard
 from engine.stock import Adjust, StockAnswer, StockLevel, level_of_row
 from persistence import fence as verification
+from persistence import orders
 from persistence.audit import Audit, audit
 from persistence.flush import drain_once
 from persistence.pool import Pool
 from persistence.pool import connect as connect_database
 
 
-class System(Struct):
+class System(Struct, dict=True):
     """Everything that a test of the engine and its persistence touches."""
 
     settings: Settings
@@ -33,6 +36,11 @@ class System(Struct):
     raw: Redis
     fence: Fence
     shard: Shard
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Where carts and orders are changed (tests/shop.py has something to sell)."""
+        return Desk(self.shard, self.settings, partial(orders.find, self.pool))
 
     async def verify(self) -> verification.Verdict:
         """Compare Redis with PostgreSQL, as every process does before it reserves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,3 +19,8 @@ def queries(noun: str) -> dict[str, str]:
     if len(set(names)) != len(names):
         raise ValueError(f"{noun}.sql names a query twice")
     return {name: body.strip() for name, body in zip(names, bodies, strict=True)}
+
+
+def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Rows, of which there is at least one, as the arrays that `unnest` takes."""
+    return [list(column) for column in zip(*rows, strict=True)]

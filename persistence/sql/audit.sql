@@ -34,6 +34,26 @@ FROM stock_levels FULL JOIN (
 WHERE coalesce(reserved, 0) <> coalesce(held, 0)
 ORDER BY sku LIMIT $1;
 
+-- name: orders_against_ledger
+-- Of the orders that changed last: SKUs of which other units than the order's items were sold for it, or came back.
+WITH recent AS (
+    SELECT id, stock FROM orders ORDER BY updated_at DESC LIMIT $1
+), bought AS (
+    SELECT id, sku, sum(CASE WHEN stock IN ('sold', 'returned') THEN quantity ELSE 0 END)::bigint AS sold,
+           sum(CASE WHEN stock = 'returned' THEN quantity ELSE 0 END)::bigint AS returned
+    FROM recent JOIN order_items ON order_id = id GROUP BY id, sku
+), moved AS (
+    SELECT id, sku, coalesce(sum(delta_sold) FILTER (WHERE kind = 'commit'), 0)::bigint AS sold,
+           coalesce(-sum(delta_sold) FILTER (WHERE kind = 'adjust'), 0)::bigint AS returned
+    FROM recent JOIN stock_ledger ON reference = id AND starts_with(reference, 'ord_') GROUP BY id, sku
+)
+SELECT id, sku, coalesce(bought.sold, 0) AS sold, coalesce(bought.returned, 0) AS returned,
+       coalesce(moved.sold, 0) AS ledger_sold, coalesce(moved.returned, 0) AS ledger_returned
+FROM bought FULL JOIN moved USING (id, sku)
+WHERE (coalesce(bought.sold, 0), coalesce(bought.returned, 0))
+      <> (coalesce(moved.sold, 0), coalesce(moved.returned, 0))
+ORDER BY id, sku LIMIT $2;
+
 -- name: levels_from_ledger
 -- Counts set to what the ledger proves.
 UPDATE stock_levels AS level

@@ -12,6 +12,7 @@ from engine.holds import Hold, HoldAnswer, HoldStatus, Line, Reserve
 from engine.refusals import LimitReached, Refusal, Refused, Shortfall
 from engine.shard import Answered
 from engine.stock import StockAnswer, StockLevel
+from engine.trade import Changed, Replayed, Traded
 
 LINES = (Line("A", 2),)
 REQUEST = Reserve("t", "f", "bob", 60_000, LINES)
@@ -42,7 +43,27 @@ REFUSALS: list[tuple[Answered, Refused]] = [
     (said("unknown-hold"), Refused(Refusal.UNKNOWN_HOLD)),
     (said("hold-expired"), Refused(Refusal.HOLD_EXPIRED)),
     (said("hold-not-live", "released"), Refused(Refusal.HOLD_NOT_LIVE, hold_status="released")),
+    (said("hold-expired", "A", "B"), Refused(Refusal.HOLD_EXPIRED, skus=("A", "B"))),
+    (said("coupon-limit-reached", "coup_1"), Refused(Refusal.COUPON_LIMIT_REACHED)),
 ]
+BEFORE_ANY_SCRIPT = {
+    Refusal.UNKNOWN_CART,
+    Refusal.UNKNOWN_CART_ITEM,
+    Refusal.FOREIGN_CART,
+    Refusal.CART_ORDERED,
+    Refusal.CART_MERGED,
+    Refusal.PAYMENT_PENDING,
+    Refusal.CART_EMPTY,
+    Refusal.CART_FULL,
+    Refusal.QUANTITY_TOO_LARGE,
+    Refusal.CURRENCY_MISMATCH,
+    Refusal.PRODUCT_DISCONTINUED,
+    Refusal.PRICE_CHANGED,
+    Refusal.UNKNOWN_COUPON,
+    Refusal.COUPON_NOT_APPLICABLE,
+    Refusal.UNKNOWN_ORDER,
+    Refusal.TRANSITION_NOT_ALLOWED,
+}
 
 
 def test_held_is_a_new_hold_made_at_redis_time() -> None:
@@ -75,10 +96,19 @@ def test_a_refusal_is_a_value_with_its_details(given: Answered, refused: Refused
     assert answers.settled("t", given) == refused
     assert answers.reserved(REQUEST, given) == refused
     assert answers.adjusted("A", given) == refused
+    assert answers.traded(given) == refused
 
 
 def test_every_refusal_has_a_status_here() -> None:
-    assert {refused.refusal for _, refused in REFUSALS} == set(Refusal)
+    assert {refused.refusal for _, refused in REFUSALS} == set(Refusal) - BEFORE_ANY_SCRIPT
+
+
+def test_a_trade_happened_had_happened_or_must_be_judged_again() -> None:
+    assert answers.traded(said("done")) == Traded(5_000)
+    assert answers.traded(said("replayed", "[1]")) == Replayed(b"[1]")
+    assert answers.traded(said("changed")) == Changed()
+    with pytest.raises(Unavailable):
+        answers.traded(said("backlog"))
 
 
 def test_too_large_a_backlog_is_an_answer_of_its_own_that_says_when_to_come_again() -> None:

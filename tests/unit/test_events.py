@@ -10,25 +10,51 @@ import pytest
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 
+from engine.carts import CartRecord
 from engine.events import (
     BODIES,
     Adjusted,
     Body,
+    CartChanged,
     Committed,
     Entry,
     Event,
     Expired,
     Extended,
     Kind,
+    OrderChanged,
     Poison,
     Released,
     Reserved,
+    Returned,
     read_entry,
     read_event,
 )
+from engine.orders import OrderItem, OrderRecord, OrderStatus, Payment, PaymentStatus, Step
 
 quickly = hypothesis_settings(deadline=None, database=None, derandomize=True, max_examples=150)
 LINES = (("A", 2), ("B", 1))
+ORDER = OrderRecord(
+    version=1,
+    status=OrderStatus.CREATED,
+    customer="bob",
+    cart_token="c",
+    fingerprint="f",
+    currency="EUR",
+    created_ms=1_000,
+    updated_ms=1_000,
+    subtotal=500,
+    discount=0,
+    total=500,
+    coupon_id="",
+    coupon="",
+    is_coupon_counted=False,
+    payment=Payment(PaymentStatus.SUCCEEDED, PaymentStatus.SUCCEEDED, 0),
+    stock="sold",
+    holds=(),
+    items=(OrderItem("A", "var_1", "prod_1", "Mug", 1, 500, 0, 500, 500, ()),),
+    timeline=(Step(OrderStatus.CREATED, 1_000),),
+)
 GOOD: dict[Kind, Body] = {
     "reserve": Reserved("t", "bob", 1_000, 61_000, "f", LINES),
     "commit": Committed("t", "order-7", LINES),
@@ -36,7 +62,21 @@ GOOD: dict[Kind, Body] = {
     "expire": Expired("t", LINES),
     "extend": Extended("t", 99_000),
     "adjust": Adjusted("A", -3, "broken", "", 0, 5),
+    "return": Returned("ord_1", "canceled", "bob", LINES),
+    "cart": CartChanged("t", CartRecord(1, "open", "bob", "EUR", 1_000, 2_000)),
+    "order": OrderChanged("t", ORDER),
 }
+
+
+def test_an_entry_of_trades_tells_the_kind_of_each_of_its_events() -> None:
+    told: list[tuple[str, object]] = [("commit", GOOD["commit"]), ("order", GOOD["order"]), ("reserve", 7), ("what", [])]
+    entry = read_entry("1-4", fields_of("trade", *told))
+    first, second, third, fourth = entry.events
+    assert first == Event(1, 1, 1_700_000_000_000, "commit", GOOD["commit"])
+    assert second == Event(1, 2, 1_700_000_000_000, "order", GOOD["order"])
+    assert isinstance(third, Poison)
+    assert (third.kind, third.seq) == ("reserve", 3)
+    assert isinstance(fourth, Poison)
 
 
 def fields_of(kind: str, *payloads: object, **changed: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from engine.pricing import AppliedRule, Kind, Price, PriceQuestion, Rule, price
+from engine.pricing import AppliedRule, Kind, Price, PriceQuestion, Rule, RuleIndex, price
 
 
 def question(unit_price: int = 55_000, **changes: Any) -> PriceQuestion:
@@ -185,3 +185,18 @@ def test_a_rule_more_of_the_additive_kind_never_raises_a_price(unit_price: int, 
     asked = question(unit_price)
     plain = [changed(rule, stacking="additive") for rule in of]
     assert price(asked, plain).final_price <= price(asked, plain[:-1]).final_price
+
+
+subjects = st.sampled_from(
+    [{}, *({"product_id": f"prod_{n}"} for n in (1, 2)), {"variant_id": "var_1"}, {"category_id": "cat_root"}]
+)
+promos = st.sampled_from([None, "SPRING", "spring", "AUTUMN"])
+
+
+@given(st.lists(st.tuples(rules(), subjects, promos), max_size=8, unique_by=lambda part: part[0].id), promos)
+def test_the_rules_found_by_index_make_the_same_price_as_all_of_them(
+    parts: list[tuple[Rule, dict[str, str], str | None]], promo: str | None
+) -> None:
+    of = [changed(rule, promo_code=code, **subject) for rule, subject, code in parts]
+    asked = question(promo_code=promo)
+    assert price(asked, RuleIndex(of).candidates(asked)) == price(asked, of)

@@ -1,0 +1,233 @@
+"""Payments and the lifecycle of orders, judged but not done. Updates may come twice, late or out of order."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from engine.carts import CartRecord, Scene, known_cart, put_cart, renewed
+from engine.checkout import given_back
+from engine.idempotency import fresh_token
+from engine.orders import (
+    SETTLED,
+    TRANSITIONS,
+    KnownOrder,
+    Order,
+    OrderRecord,
+    OrderStatus,
+    PaymentStatus,
+    counted,
+    moved,
+    put_order,
+)
+from engine.plans import Plan
+from engine.refusals import Refusal, Refused
+from engine.trade import Known, Made, Put, Returned, Trade
+
+WINDOW_OVER = "the payment window was over"
+PAYMENT_ENDED = {PaymentStatus.FAILED: "the payment failed", PaymentStatus.CANCELED: "the payment was canceled"}
+SHOP_CANCELED = "paid after the order was canceled"
+UNITS_GONE = "paid too late: its units could not be had again"
+
+NO_WINDOW = 0
+
+
+def plan_payment(  # noqa: PLR0911 - one a state
+    scene: Scene, known: KnownOrder, cart: CartRecord | None, status: PaymentStatus, transaction_id: str
+) -> Plan[Order] | None:
+    """What news of a payment does to its order; None where it is no news: a repetition, or late news of a settled one.
+
+    A success sells what is held. When the window is over, or an earlier attempt had failed, the units are claimed anew,
+    and where they cannot be had the order is marked `refund_due`: the money has been taken.
+    """
+    record = known.order.record
+    paid = replace(
+        record,
+        payment=replace(record.payment, status=status, transaction_id=transaction_id or record.payment.transaction_id),
+    )
+    if record.payment.status is PaymentStatus.SUCCEEDED or record.status is OrderStatus.REFUND_DUE:
+        return None
+    if record.is_waiting:
+        if status is PaymentStatus.SUCCEEDED:
+            return _sell(scene, known, paid, cart)
+        if status in SETTLED:
+            return plan_release(scene, known, cart, paid, PAYMENT_ENDED[status])
+        return None if paid.payment == record.payment else _note(scene, known, paid)
+    if status is not PaymentStatus.SUCCEEDED:
+        return None
+    if record.timeline[-1].reason in (WINDOW_OVER, *PAYMENT_ENDED.values()):
+        return _revive(scene, known, paid, cart)
+    return _mark_refund_due(scene, known, paid, SHOP_CANCELED)
+
+
+def plan_lapse(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> Plan[Order] | None:
+    """What the end of a payment window does; None while it is not over, or where nothing waits for it."""
+    record = known.order.record
+    if not record.is_waiting or scene.now_ms < record.payment.until_ms:
+        return None
+    lapsed = replace(record, payment=replace(record.payment, status=PaymentStatus.CANCELED))
+    return plan_release(scene, known, cart, lapsed, WINDOW_OVER)
+
+
+def plan_transition(
+    scene: Scene, known: KnownOrder, cart: CartRecord | None, to: OrderStatus, tracking_number: str
+) -> Plan[Order] | Refused:
+    """The order in its next status; `canceled` and `returned` put its units back."""
+    record = known.order.record
+    if to not in TRANSITIONS.get(record.status, frozenset()):
+        return Refused(Refusal.TRANSITION_NOT_ALLOWED, reason=f"an order that is {record.status} cannot become {to}")
+    if to is OrderStatus.CANCELED and record.is_waiting:
+        ended = replace(record, payment=replace(record.payment, status=PaymentStatus.CANCELED))
+        return plan_release(scene, known, cart, ended, "")
+    if to is OrderStatus.PROCESSING and record.payment.status is not PaymentStatus.SUCCEEDED:
+        return Refused(Refusal.TRANSITION_NOT_ALLOWED, reason=f"its payment is {record.payment.status}")
+    fresh = moved(record, to, scene.now_ms, tracking_number=tracking_number or record.tracking_number)
+    if to not in (OrderStatus.CANCELED, OrderStatus.RETURNED) or record.stock != "sold":
+        return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
+    gives_coupon_back = to is OrderStatus.CANCELED and record.is_coupon_counted
+    fresh = replace(fresh, stock="returned", is_coupon_counted=record.is_coupon_counted and not gives_coupon_back)
+    trade = _trade(
+        scene,
+        known,
+        fresh,
+        returned=tuple(Returned(item.sku, item.quantity, record.customer or None) for item in record.items),
+        counted=counted(record, -1, None, None) if gives_coupon_back else (),
+        reason=to,
+    )
+    return Plan(trade, Order(known.order.token, fresh))
+
+
+def plan_release(
+    scene: Scene, known: KnownOrder, cart: CartRecord | None, record: OrderRecord, reason: str
+) -> Plan[Order]:
+    """The order is canceled, what was held for it is given back, and its cart is as it was before."""
+    fresh = moved(record, OrderStatus.CANCELED, scene.now_ms, reason, stock="none", holds=(), is_coupon_counted=False)
+    trade = _trade(
+        scene,
+        known,
+        fresh,
+        cart=(cart, _reopened(scene, known, cart)),
+        ended=record.holds,
+        counted=counted(record, -1, None, None) if record.is_coupon_counted else (),
+        window=(known.order.token, NO_WINDOW),
+    )
+    return Plan(trade, Order(known.order.token, fresh))
+
+
+def _sell(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord | None) -> Plan[Order]:
+    fresh = replace(paid, version=paid.version + 1, updated_ms=scene.now_ms, stock="sold", holds=())
+    trade = _trade(
+        scene,
+        known,
+        fresh,
+        cart=(cart, _closed(scene, known, cart)),
+        sold=paid.holds,
+        window=(known.order.token, NO_WINDOW),
+    )
+    return Plan(trade, Order(known.order.token, fresh), otherwise=_revive(scene, known, paid, cart))
+
+
+def _revive(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord | None) -> Plan[Order]:
+    """The units are claimed anew and sold; what the order still held may serve for it."""
+    coupon = scene.catalogue.coupon_of_id(paid.coupon_id) if paid.coupon_id else None
+    limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
+    fresh = replace(
+        paid,
+        version=paid.version + 1,
+        updated_ms=scene.now_ms,
+        stock="sold",
+        holds=(),
+        is_coupon_counted=bool(paid.coupon_id),
+    )
+    if paid.status is not OrderStatus.CREATED:
+        fresh = moved(replace(fresh, version=paid.version), OrderStatus.CREATED, scene.now_ms, "paid late")
+    trade = _trade(
+        scene,
+        known,
+        fresh,
+        cart=(cart, _closed(scene, known, cart)),
+        ended=paid.holds,
+        made=tuple(_sold_anew(scene, paid)),
+        counted=() if paid.is_coupon_counted else counted(paid, 1, *limits),
+        window=(known.order.token, NO_WINDOW),
+    )
+    return Plan(
+        trade, Order(known.order.token, fresh), otherwise=_mark_refund_due(scene, known, paid, UNITS_GONE, cart)
+    )
+
+
+def _sold_anew(scene: Scene, record: OrderRecord) -> list[Made]:
+    return [
+        Made(
+            sku=item.sku,
+            quantity=item.quantity,
+            customer_id=record.customer or None,
+            created_ms=scene.now_ms,
+            expires_ms=scene.now_ms + 1_000,
+            is_sold=True,
+            token=fresh_token(),
+        )
+        for item in record.items
+    ]
+
+
+def _mark_refund_due(
+    scene: Scene, known: KnownOrder, paid: OrderRecord, reason: str, cart: CartRecord | None = None
+) -> Plan[Order]:
+    fresh = moved(
+        paid,
+        OrderStatus.REFUND_DUE,
+        scene.now_ms,
+        reason,
+        stock="none",
+        holds=(),
+        is_coupon_counted=False,
+        refund_reason=reason,
+    )
+    trade = _trade(
+        scene,
+        known,
+        fresh,
+        cart=(cart, _reopened(scene, known, cart)),
+        ended=paid.holds,
+        counted=counted(paid, -1, None, None) if paid.is_coupon_counted else (),
+        window=(known.order.token, NO_WINDOW),
+    )
+    return Plan(trade, Order(known.order.token, fresh))
+
+
+def _note(scene: Scene, known: KnownOrder, paid: OrderRecord) -> Plan[Order]:
+    fresh = replace(paid, version=paid.version + 1, updated_ms=scene.now_ms)
+    return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
+
+
+def _closed(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> CartRecord | None:
+    """The cart that was paid for, unless its shopper has gone on with it meanwhile."""
+    if cart is None or cart.order != known.order.token or cart.status not in ("open", "paying"):
+        return None
+    return renewed(scene, cart, status="ordered")
+
+
+def _reopened(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> CartRecord | None:
+    """The cart as it was before, unless it is not this order that it is being paid as."""
+    if cart is None or cart.order != known.order.token or cart.status != "paying":
+        return None
+    return given_back(scene, cart)
+
+
+def _trade(
+    scene: Scene,
+    known: KnownOrder,
+    fresh: OrderRecord,
+    *,
+    cart: tuple[CartRecord | None, CartRecord | None] = (None, None),
+    **parts: object,
+) -> Trade:
+    """A trade that writes the order, and its cart where that changes: (as it was read, as it becomes)."""
+    token, cart_token = known.order.token, fresh.cart_token
+    was, becomes = cart
+    puts: tuple[Put, ...] = (put_order(token, fresh, scene.settings),)
+    knowns: tuple[Known, ...] = (known.known,)
+    if becomes is not None:
+        puts += put_cart(scene, cart_token, becomes)
+        knowns += (known_cart(cart_token, was),)
+    return Trade(known=knowns, put=puts, reference=known.order.id, **parts)  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Trades: one atomic step that changes carts and orders together with the stock that they hold and sell."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from engine.idempotency import fresh_token
+from engine.keys import Keys
+
+RecordKind = Literal["cart", "order", "customer"]
+"""`customer` is the pointer from a customer to the live cart."""
+
+
+class Made(Struct, frozen=True):
+    """A hold to be made of one line; `is_sold` sells it in the same step. Times are ms since 1970 by Redis' clock."""
+
+    sku: str
+    quantity: int
+    customer_id: str | None
+    created_ms: int
+    expires_ms: int
+    is_sold: bool = False
+    token: str = msgspec.field(default_factory=fresh_token)
+
+
+class Put(Struct, frozen=True):
+    """A record to be written: JSON that begins with its version, kept for `keep_ms`; 0 removes it."""
+
+    kind: RecordKind
+    token: str
+    text: bytes
+    keep_ms: int
+
+
+class Known(Struct, frozen=True):
+    """The version of a record that the trade was judged by; 0: there is none."""
+
+    kind: RecordKind
+    token: str
+    version: int
+
+
+class Counted(Struct, frozen=True):
+    """Orders that a coupon is counted for, more by `by` (or fewer); `customer_id` None counts those of all together."""
+
+    coupon_id: str
+    by: int
+    limit: int | None = None
+    customer_id: str | None = None
+
+
+class Returned(Struct, frozen=True):
+    """Units that were sold and come back to the shelf."""
+
+    sku: str
+    quantity: int
+    customer_id: str | None
+
+
+class Remember(Struct, frozen=True):
+    """What a retry under the same idempotency key is answered, packed (engine/memories.py)."""
+
+    token: str
+    fingerprint: str
+    text: bytes
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """All of it happens, or nothing.
+
+    `known` are the records that it was judged by; `ended` are holds to give back where they still live, `sold` holds to
+    sell, which must still live. `reference` and `reason` are for the ledger. A window is the end of the time in which
+    an order's payment must settle, in ms; 0 ends the waiting.
+    """
+
+    known: tuple[Known, ...] = ()
+    ended: tuple[str, ...] = ()
+    sold: tuple[str, ...] = ()
+    made: tuple[Made, ...] = ()
+    returned: tuple[Returned, ...] = ()
+    counted: tuple[Counted, ...] = ()
+    put: tuple[Put, ...] = ()
+    window: tuple[str, int] | None = None
+    remember: Remember | None = None
+    reference: str = ""
+    reason: str = ""
+
+    @property
+    def claims(self) -> bool:
+        """Whether it may claim units that nobody held for it."""
+        return len(self.made) > len(self.ended)
+
+
+class Traded(Struct, frozen=True):
+    """It happened, at this moment of Redis' clock."""
+
+    now_ms: int
+
+
+class Replayed(Struct, frozen=True):
+    """It had happened before, under the same idempotency key, and this is what was to be remembered of it."""
+
+    text: bytes
+
+
+class Changed(Struct, frozen=True):
+    """Nothing happened: a record is no longer the one that the trade was judged by."""
+
+
+class Places:
+    """The keys of one operation, each named by its place."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+
+    def of(self, key: str) -> int:
+        return self._places.setdefault(key, len(self._places))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._places)
+
+
+def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The keys and the arguments of a trade, as lua/trade.lua reads them."""
+    places = Places()
+    record_key = {"cart": keys.cart, "order": keys.order, "customer": keys.cart_of}
+    memory = trade.remember and (
+        places.of(keys.memory(trade.remember.token)),
+        trade.remember.fingerprint,
+        trade.remember.text.decode(),
+    )
+    arguments = (
+        swept,
+        trade.reference,
+        trade.reason,
+        memory,
+        [(places.of(record_key[known.kind](known.token)), known.version) for known in trade.known],
+        [places.of(keys.hold(token)) for token in trade.ended],
+        [places.of(keys.hold(token)) for token in trade.sold],
+        [_made(made, places.of(keys.hold(made.token))) for made in trade.made],
+        [(returned.sku, returned.quantity, returned.customer_id or "") for returned in trade.returned],
+        [
+            (count_field(counted.coupon_id, counted.customer_id), counted.by, counted.limit or 0)
+            for counted in trade.counted
+        ],
+        [(places.of(record_key[put.kind](put.token)), put.keep_ms, put.kind, put.text.decode()) for put in trade.put],
+        [trade.window] if trade.window is not None else [],
+    )
+    return places.keys, arguments
+
+
+def count_field(coupon_id: str, customer_id: str | None = None) -> str:
+    """Where the orders of a coupon are counted: all of them, or those of one customer."""
+    return coupon_id if customer_id is None else f"{coupon_id}|{customer_id}"
+
+
+def _made(made: Made, place: int) -> tuple[Any, ...]:
+    times = (made.created_ms, made.expires_ms)
+    return (place, made.customer_id or "", *times, "", made.sku, made.quantity, int(made.is_sold))

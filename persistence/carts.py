@@ -1,0 +1,43 @@
+"""Carts as PostgreSQL keeps them: what an emptied Redis gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from engine.carts import ID_PREFIX, CartRecord
+from persistence.moments import timestamp_of
+from persistence.pool import Connection, Pool
+from persistence.sql import columns, queries
+
+PURGED_AT_ONCE = 5_000
+
+
+async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, datetime]]) -> None:
+    """Write carts by token, each with the time of its change; a version that is not newer changes nothing."""
+    rows = [
+        (
+            ID_PREFIX + token,
+            record.customer,
+            record.status,
+            record.version,
+            msgspec.json.encode(record).decode(),
+            timestamp_of(record.expires_ms),
+            changed_at,
+        )
+        for token, (record, changed_at) in carts.items()
+    ]
+    await connection.execute(queries("carts")["upsert_carts"], *columns(rows))
+
+
+async def purge(pool: Pool, retention_s: int) -> int:
+    """Forget carts that ran out or were closed more than `retention_s` seconds ago; returns how many."""
+    total = 0
+    while True:
+        done = await pool.execute(queries("carts")["delete_old_carts"], retention_s, PURGED_AT_ONCE)
+        deleted = int(done.split()[-1])
+        total += deleted
+        if deleted < PURGED_AT_ONCE:
+            return total
