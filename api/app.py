@@ -9,13 +9,17 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from api import (
+    cart_items,
+    carts,
     categories,
+    checkout,
     coupons,
     documentation,
     hold_batches,
     holds,
     items,
     operations,
+    orders,
     prices,
     pricing_rules,
     products,
@@ -25,7 +29,7 @@ from api import (
 from api.authentication import require_scope
 from api.bodies import JsonBody
 from api.errors import answer_exception
-from api.observation import Observed
+from api.observation import Observed, Observer
 from api.requests import ApiRequest
 from api.resources import Resources
 from api.short_way import ShortWay
@@ -42,6 +46,10 @@ ROUTES = (
     pricing_rules.PricingRuleRoutes,
     prices.router,
     coupons.CouponRoutes,
+    carts.CartRoutes,
+    cart_items.CartItemRoutes,
+    checkout.router,
+    orders.OrderRoutes,
     operations.router,
     documentation.router,
 )
@@ -67,10 +75,11 @@ def create_app(settings: Settings) -> Litestar:
 
 
 def create_server_app(settings: Settings) -> tuple[ASGIApp, Resources]:
-    """What the server runs: the application inside its observation."""
+    """What the server runs: the short way, and behind it the application; both are observed."""
     app = create_app(settings)
     resources: Resources = app.state.resources
-    return Observed(app, ShortWay(app, resources), resources), resources
+    observer = Observer(resources)
+    return ShortWay(Observed(app, observer), resources, observer), resources
 
 
 def _check_scopes(app: Litestar) -> None:

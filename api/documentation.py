@@ -18,6 +18,7 @@ from litestar.routes import BaseRoute, HTTPRoute
 from msgspec import Struct
 
 from api.authentication import allow
+from api.cart_items import ITEM_EXAMPLE
 from api.coupons import COUPON_EXAMPLE, CouponCode
 from api.documentation_page import content_security_policy, render_page
 from api.errors import KINDS, ProblemRaised, problem, problems
@@ -25,9 +26,11 @@ from api.holds import HOLD_EXAMPLE
 from api.idempotency import HEADER
 from api.pricing_rules import RULE_EXAMPLE
 from api.replies import REPLAYED_HEADER
+from engine.carts import ID_PREFIX as CART_PREFIX
 from engine.catalogue import CATEGORY_PREFIX, PRODUCT_PREFIX, VARIANT_PREFIX
 from engine.holds import ID_PREFIX
 from engine.idempotency import MAX_KEY_LENGTH
+from engine.orders import ID_PREFIX as ORDER_PREFIX
 from engine.pricing import RULE_PREFIX
 from engine.stock import Sku
 
@@ -66,6 +69,16 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The coupon's code, in any case of letters",
         "schema": msgspec.json.schema(CouponCode),
         "example": COUPON_EXAMPLE["code"],
+    },
+    "cart_id": {
+        "description": "The cart's id",
+        "schema": {"type": "string", "pattern": f"^{CART_PREFIX}"},
+        "example": "cart_3q2-7wEAAAAAAAAAAAAAAA",
+    },
+    "order_id": {
+        "description": "The order's id",
+        "schema": {"type": "string", "pattern": f"^{ORDER_PREFIX}"},
+        "example": "ord_3q2-7wEAAAAAAAAAAAAAAA-51b2",
     },
     "code": {
         "description": "The problem's code",
@@ -156,6 +169,8 @@ def config() -> OpenAPIConfig:
             Tag("Catalogue", description="Categories, products and their variants"),
             Tag("Prices", description="What a unit costs for whom, and why"),
             Tag("Coupons", description="Codes that take something off an order"),
+            Tag("Carts", description="What a shopper means to buy, held and priced"),
+            Tag("Orders", description="What a checkout makes of a cart, and its way to the customer"),
             Tag("Operations", description="For those who run it"),
         ],
         operation_id_creator=lambda handler, _method, _path: handler.handler_name,
@@ -207,6 +222,7 @@ def _schemas(app: Litestar) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(kinds.values(), ref_template=SCHEMA_REF)
     schemas["HoldView"]["examples"] = [HOLD_EXAMPLE]
     schemas["RuleRequest"]["examples"] = [RULE_EXAMPLE]
+    schemas["ItemRequest"]["examples"] = [ITEM_EXAMPLE]
     schemas["CouponRequest"]["examples"] = [COUPON_EXAMPLE]
     return dict(sorted(schemas.items()))
 

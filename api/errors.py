@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -22,7 +22,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from engine.errors import Unavailable
 from engine.holds import HoldStatus
-from engine.refusals import Refusal, Refused
+from engine.orders import ID_PREFIX as ORDER_PREFIX
 
 log = logging.getLogger("holdfast.api")
 
@@ -49,6 +49,9 @@ KINDS: dict[str, Kind] = {
     "unknown-sku": Kind(404, "Unknown SKU", "No stock was ever created for a SKU."),
     "unknown-hold": Kind(404, "Unknown hold", "No hold has this id, or it ended long ago."),
     "unknown-category": Kind(404, "Unknown category", "No category has this id."),
+    "unknown-cart": Kind(404, "Unknown cart", "No cart has this id, or its life was over."),
+    "unknown-cart-item": Kind(404, "Not in the cart", "The cart has no line of this SKU."),
+    "unknown-order": Kind(404, "Unknown order", "No order has this id."),
     "unknown-coupon": Kind(404, "Unknown coupon", "No coupon has this code."),
     "unknown-product": Kind(404, "Unknown product", "No product has this id."),
     "unknown-rule": Kind(404, "Unknown pricing rule", "No pricing rule has this id."),
@@ -56,6 +59,17 @@ KINDS: dict[str, Kind] = {
     "method-not-allowed": Kind(405, "Method not allowed", "The path exists; Allow names its methods."),
     "insufficient-stock": Kind(409, "Not enough stock", "Nothing was reserved; `lines` names what fell short."),
     "customer-limit-exceeded": Kind(409, "Customer limit exceeded", "More units than one customer may have."),
+    "cart-empty": Kind(409, "The cart is empty", "There is nothing to order."),
+    "cart-full": Kind(409, "The cart is full", "It has as many lines as a cart may have."),
+    "cart-ordered": Kind(409, "The cart was ordered", "It became the order `order_id`."),
+    "cart-merged": Kind(409, "The cart was merged", "Its lines are in another cart now."),
+    "payment-pending": Kind(409, "A payment is pending", "The cart waits for the payment of `order_id`."),
+    "currency-mismatch": Kind(409, "Another currency", "A cart has one currency."),
+    "product-discontinued": Kind(409, "No longer sold", "`lines` names what the shop does not sell now."),
+    "price-changed": Kind(409, "Prices changed", "`lines` names what costs another price than was shown."),
+    "coupon-not-applicable": Kind(409, "The coupon does not apply", "`reason` tells why it takes nothing off."),
+    "coupon-limit-reached": Kind(409, "The coupon is used up", "By all customers together, or by this one."),
+    "transition-not-allowed": Kind(409, "Transition not allowed", "The order's lifecycle does not go there."),
     "hold-not-live": Kind(409, "The hold is no longer live", "It was committed or released; see `hold_status`."),
     "sku-exists": Kind(409, "The SKU exists", "Its count changes through adjustments."),
     "coupon-exists": Kind(409, "The coupon exists", "Another coupon has its code, in some case of letters."),
@@ -83,9 +97,11 @@ class ProblemLine(Struct, frozen=True):
     """A line that stood in the way."""
 
     sku: Annotated[str, Meta(examples=["85123A"])]
-    requested: Annotated[int, Meta(examples=[6])]
+    requested: Annotated[int, Meta(examples=[6])] | UnsetType = UNSET
     available: Annotated[int, Meta(description="With insufficient-stock", examples=[2])] | UnsetType = UNSET
     customer_limit: Annotated[int, Meta(description="With customer-limit-exceeded")] | UnsetType = UNSET
+    shown_price: Annotated[int, Meta(description="Of a unit, with price-changed")] | UnsetType = UNSET
+    price: Annotated[int, Meta(description="Of a unit now, with price-changed")] | UnsetType = UNSET
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -100,6 +116,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     errors: Annotated[tuple[FieldError, ...], Meta(description="With validation-failed")] | UnsetType = UNSET
     lines: Annotated[tuple[ProblemLine, ...], Meta(description="The lines that failed")] | UnsetType = UNSET
     hold_status: Annotated[HoldStatus, Meta(description="With hold-not-live")] | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="With coupon-not-applicable")] | UnsetType = UNSET
+    order_id: Annotated[str, Meta(description="With cart-ordered and payment-pending")] | UnsetType = UNSET
 
 
 class ProblemRaised(Exception):
@@ -121,34 +139,6 @@ def invalid(field: str, message: str) -> Problem:
     """The problem of one field of a request."""
     where = f"{field}: {message}" if field else message
     return problem("validation-failed", where, errors=(FieldError(field, message),))
-
-
-def refused(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusal
-    """What the engine refused, as a problem."""
-    match refusal.refusal:
-        case Refusal.UNKNOWN_SKU:
-            return problem("unknown-sku", f"There is no stock for {_list(refusal.skus)}.")
-        case Refusal.SKU_EXISTS:
-            return problem("sku-exists", f"There is stock for {_list(refusal.skus)} already.")
-        case Refusal.INSUFFICIENT_STOCK:
-            short = tuple(ProblemLine(s.sku, s.requested, available=s.available) for s in refusal.shortfalls)
-            names = _list([line.sku for line in short])
-            return problem("insufficient-stock", f"Not enough units available of {names}.", lines=short)
-        case Refusal.CUSTOMER_LIMIT_EXCEEDED:
-            over = tuple(ProblemLine(o.sku, o.requested, customer_limit=o.customer_limit) for o in refusal.limits)
-            names = _list([line.sku for line in over])
-            return problem("customer-limit-exceeded", f"One customer may not have that many of {names}.", lines=over)
-        case Refusal.HOLD_NOT_LIVE:
-            status = HoldStatus(refusal.hold_status or "")
-            return problem("hold-not-live", f"The hold is {status}.", hold_status=status)
-        case Refusal.HOLD_EXPIRED:
-            return problem("hold-expired", "The hold's time was over; its units went back to the shelf.")
-        case Refusal.UNKNOWN_HOLD:
-            return problem("unknown-hold", "There is no such hold, or it ended too long ago.")
-        case Refusal.KEY_REUSED:
-            return problem("idempotency-key-reused", "This Idempotency-Key was used with another payload.")
-        case Refusal.COUNT_TOO_LARGE:
-            return invalid("delta", "more units than can be counted")
 
 
 def unavailable(error: Unavailable) -> ProblemRaised:
@@ -233,6 +223,14 @@ def example_problem(code: str) -> dict[str, Any]:
             members["lines"] = (ProblemLine("85123A", 6, customer_limit=4),)
         case "hold-not-live":
             members["hold_status"] = HoldStatus.RELEASED
+        case "price-changed":
+            members["lines"] = (ProblemLine("85123A", shown_price=1990, price=2190),)
+        case "product-discontinued":
+            members["lines"] = (ProblemLine("85123A"),)
+        case "coupon-not-applicable":
+            members["reason"] = "minimum-not-reached"
+        case "cart-ordered" | "payment-pending":
+            members["order_id"] = ORDER_PREFIX + "3q2-7wEAAAAAAAAAAAAAAA-51b2"
     found: dict[str, Any] = msgspec.to_builtins(problem(code, KINDS[code].when, instance="/api/v1/…", **members))
     return found
 
@@ -249,7 +247,3 @@ def _invalid_parameters(error: ValidationException) -> Problem:
     if any(part.field == "data" for part in found):
         return invalid("", EMPTY_BODY)
     return problem("validation-failed", "; ".join(f"{part.field}: {part.message}" for part in found), errors=found)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)

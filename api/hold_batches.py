@@ -11,8 +11,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.authentication import Caller, allow
 from api.bodies import decode_body
-from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, refused, unavailable
+from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, unavailable
 from api.holds import HOLD_EXAMPLE, HOLDS_PATH, HoldRequest, HoldView, count_placed, reserve_of, view
+from api.refusals import refused
 from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources

@@ -11,7 +11,8 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.authentication import Caller, allow
-from api.errors import PROTECTED_CODES, Problem, invalid, problems, refused
+from api.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources

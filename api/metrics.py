@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from api.tallies import RequestTallies
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -21,21 +23,15 @@ class Metrics:
         registry = CollectorRegistry()
         self.registry = registry
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "holdfast_http_requests", "Requests by route", ("route", "method", "status"), registry=registry
-        )
-        self._durations = Histogram(
-            "holdfast_http_request_duration_seconds",
-            "Time from a request's head to the end of its answer",
-            ("route", "method"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
+        self._requests = RequestTallies(_SECONDS)
+        registry.register(self._requests)
         # Finding a child by its labels costs more than counting.
-        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._counted_holds: dict[tuple[str, str], Counter] = {}
         self._holds = Counter(
             "holdfast_holds", "Operations on holds by outcome", ("verb", "outcome"), registry=registry
         )
+        self._carts = Counter("holdfast_carts", "Changes of carts by outcome", ("act", "outcome"), registry=registry)
+        self._orders = Counter("holdfast_orders", "Acts on orders by outcome", ("act", "outcome"), registry=registry)
         self._batch_size = Histogram(
             "holdfast_batch_size", "Operations in one script call", ("verb",), buckets=_SIZES, registry=registry
         )
@@ -62,18 +58,22 @@ class Metrics:
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answered request; `route` is its template."""
-        method = method if method in METHODS else "OTHER"
-        counted = self._counted.get((route, method, status))
-        if counted is None:
-            pair = (self._requests.labels(route, method, str(status)), self._durations.labels(route, method))
-            counted = self._counted[route, method, status] = pair
-        requests, durations = counted
-        requests.inc()
-        durations.observe(seconds)
+        self._requests.count(route, method if method in METHODS else "OTHER", status, seconds)
 
     def count_hold(self, verb: str, outcome: str) -> None:
         """One operation on a hold: how it ended, or the code of its refusal."""
-        self._holds.labels(verb, outcome).inc()
+        counted = self._counted_holds.get((verb, outcome))
+        if counted is None:
+            counted = self._counted_holds[verb, outcome] = self._holds.labels(verb, outcome)
+        counted.inc()
+
+    def count_cart(self, act: str, outcome: str) -> None:
+        """One change of a cart: how it ended, or the code of its refusal."""
+        self._carts.labels(act, outcome).inc()
+
+    def count_order(self, act: str, outcome: str) -> None:
+        """One act on an order, its making included: how it ended, or the code of its refusal."""
+        self._orders.labels(act, outcome).inc()
 
     def observe_batch(self, verb: str, size: int, seconds: float) -> None:
         """One script call."""

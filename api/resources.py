@@ -16,9 +16,12 @@ from api.health import Health
 from api.metrics import Metrics
 from api.probe import Probe
 from engine.connection import connect
+from engine.desk import Desk
 from engine.fence import Fence
+from engine.orders import OrderRecord
 from engine.settings import Settings
 from engine.shard import Shard
+from persistence import orders as stored_orders
 from persistence.api_keys import ApiKey, find_by_hash
 
 END_ATTEMPTS = 10
@@ -37,10 +40,14 @@ class Resources:
         self.catalogue = CatalogueMemory(self.database)
         self.redis = connect(settings, self.fence)
         self.shard = Shard(self.redis, self.fence, settings, observe=self.metrics.observe_batch)
+        self.desk = Desk(self.shard, settings, self._find_order)
         self.authenticator = Authenticator(settings.auth, self._find_key)
 
     async def _find_key(self, secret_hash: bytes) -> ApiKey | None:
         return await self.database.ask(lambda pool: find_by_hash(pool, secret_hash))
+
+    async def _find_order(self, token: str) -> OrderRecord | None:
+        return await self.database.ask(lambda pool: stored_orders.find(pool, token))
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Generator
@@ -16,6 +17,7 @@ from api.health import Health
 from engine.settings import Settings
 
 BACKLOG = 4_096
+GC_THRESHOLDS = (25_000, 20, 50)
 KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, so that it is they who hang up
 LAME_DUCK_S = 0.5
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -37,6 +39,13 @@ class Server(uvicorn.Server):
             return
         self._health.is_draining = True
         asyncio.get_running_loop().call_later(LAME_DUCK_S, setattr, self, "should_exit", True)  # noqa: FBT003
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; what is there then stays for good, so the collector need not look at it again and again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -10,9 +10,10 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from api.authentication import Caller, allow
-from api.errors import PROTECTED_CODES, Problem, invalid, problems, refused
+from api.errors import PROTECTED_CODES, Problem, invalid, problems
 from api.holds import WITHOUT_CONTROLS, Reference
 from api.pages import DEFAULT_LIMIT, Cursor, Limit, bad_cursor, decode_cursor, encode_cursor
+from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources

@@ -20,11 +20,12 @@ from msgspec.structs import replace
 from api.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, Id
-from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems, refused
+from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
 from api.holds import WITHOUT_CONTROLS
 from api.limits import RawHeaders
 from api.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.preconditions import etag_of, unmet
+from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources

@@ -70,6 +70,20 @@ ROUTES = {
     ("PUT", "/api/v1/variants/{variant_id}"): "operator",
     ("DELETE", "/api/v1/variants/{variant_id}"): "operator",
     ("GET", "/api/v1/items"): "storefront",
+    ("POST", "/api/v1/carts"): "storefront",
+    ("GET", "/api/v1/carts/{cart_id}"): "storefront",
+    ("POST", "/api/v1/carts/{cart_id}/coupon"): "storefront",
+    ("DELETE", "/api/v1/carts/{cart_id}/coupon"): "storefront",
+    ("POST", "/api/v1/carts/{cart_id}/merge"): "storefront",
+    ("POST", "/api/v1/carts/{cart_id}/items"): "storefront",
+    ("PUT", "/api/v1/carts/{cart_id}/items/{sku}"): "storefront",
+    ("DELETE", "/api/v1/carts/{cart_id}/items/{sku}"): "storefront",
+    ("POST", "/api/v1/carts/{cart_id}/checkout"): "storefront",
+    ("POST", "/api/v1/checkout"): "storefront",
+    ("GET", "/api/v1/orders"): "storefront",
+    ("GET", "/api/v1/orders/{order_id}"): "storefront",
+    ("POST", "/api/v1/orders/{order_id}/payment"): "storefront",
+    ("POST", "/api/v1/orders/{order_id}/transitions"): "operator",
     ("GET", "/livez"): "open",
     ("GET", "/readyz"): "open",
     ("GET", "/metrics"): "open",
@@ -81,7 +95,9 @@ ROUTES = {
 
 
 def _request(path: str) -> str:
-    names = dict.fromkeys(("category_id", "product_id", "variant_id", "rule_id", "coupon_code"), "none")
+    names = dict.fromkeys(
+        ("category_id", "product_id", "variant_id", "rule_id", "coupon_code", "cart_id", "order_id"), "none"
+    )
     return path.format(sku="no-such-sku", hold_id="hold_none", code="unknown-sku", **names)
 
 
