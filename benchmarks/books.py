@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from benchmarks.baskets import SALES
 from benchmarks.order_lines import Kind, OrderLine
+from benchmarks.orders import Order
 
 
 class Counts(Struct, frozen=True):
@@ -39,7 +40,8 @@ Entry = tuple[str, str]
 class Evidence(Struct, frozen=True):
     """What the system says: counts before and after by SKU, and what the ledger tells of this run.
 
-    `ledger` is the sum of all its rows by SKU; `repeated` are SKUs with an event that is there twice.
+    `ledger` is the sum of all its rows by SKU; `repeated` are SKUs with an event that is there twice. `orders` are what
+    the carts of this run became, by PostgreSQL.
     """
 
     before: Mapping[str, Counts]
@@ -49,6 +51,7 @@ class Evidence(Struct, frozen=True):
     entries: Mapping[Entry, Movement]
     repeated: tuple[str, ...] = ()
     quarantined: int = 0
+    orders: tuple[Order, ...] = ()
 
 
 def file_entries(lines: Iterable[OrderLine]) -> dict[Entry, Movement]:

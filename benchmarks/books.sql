@@ -30,3 +30,13 @@ FROM flush_quarantine AS poison
 JOIN unnest($1::integer[], $2::bigint[], $3::bigint[]) AS place (shard, epoch, seq)
   ON poison.shard = place.shard AND (poison.epoch, poison.seq) > (place.epoch, place.seq)
 WHERE poison.replayed_at IS NULL;
+
+-- name: orders_of_carts
+-- Every order that these carts became.
+SELECT id, cart_id, customer_id, currency, subtotal, discount, total
+FROM orders WHERE cart_id = ANY ($1::text[]) ORDER BY position;
+
+-- name: items_of_orders
+-- What was bought with these orders.
+SELECT order_id, sku, quantity, unit_price, discount, final_price, total_price
+FROM order_items WHERE order_id = ANY ($1::text[]) ORDER BY order_id, position;

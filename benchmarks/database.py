@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import asyncpg
 from msgspec import Struct
 
 from benchmarks.books import Counts, Entry, Movement
+from benchmarks.orders import Order, OrderItem
 
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120
@@ -55,6 +57,17 @@ class Database:
 
     async def quarantined(self, since: Sequence[Place]) -> int:
         return int(await self._connection.fetchval(_queries()["quarantined_since"], *_columns(since)))
+
+    async def orders(self, carts: Collection[str]) -> tuple[Order, ...]:
+        """The orders that these carts became, with their items."""
+        if not carts:
+            return ()
+        rows = await self._connection.fetch(_queries()["orders_of_carts"], list(carts))
+        items: defaultdict[str, list[OrderItem]] = defaultdict(list)
+        for row in await self._connection.fetch(_queries()["items_of_orders"], [row["id"] for row in rows]):
+            order_id, *values = row.values()
+            items[order_id].append(OrderItem(*values))
+        return tuple(Order(**dict(row), items=tuple(items[row["id"]])) for row in rows)
 
 
 @asynccontextmanager

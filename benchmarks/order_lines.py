@@ -15,6 +15,7 @@ from msgspec import Struct
 MAX_ROWS = 2_000_000
 MAX_TEXT = 64
 MAX_UNITS = 100_000_000
+MAX_PRICE = 1_000_000_000
 REQUIRED = ("InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
 
 NO_PRODUCT = frozenset(
@@ -46,7 +47,7 @@ class Skip(enum.StrEnum):
     ZERO_QUANTITY = "quantity 0: skipped"
     POSITIVE_CANCELLATION = "cancellation of a positive quantity: skipped"
     BAD_QUANTITY = "malformed, quantity is no whole number: skipped"
-    BAD_PRICE = "malformed, price is no number: skipped"
+    BAD_PRICE = "malformed, price is no usable number: skipped"
     BAD_DATE = "malformed, date is not ISO: skipped"
     BAD_INVOICE = "malformed, no usable invoice number: skipped"
     BAD_CUSTOMER = "malformed, no usable customer: skipped"
@@ -153,7 +154,7 @@ def _price(text: str) -> Decimal | None:
         price = Decimal(text)
     except InvalidOperation:
         return None
-    return price if price.is_finite() else None
+    return price if price.is_finite() and price.copy_abs() <= MAX_PRICE else None
 
 
 def _moment(text: str) -> datetime | None:

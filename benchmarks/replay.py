@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections import Counter
-from collections.abc import Iterable
-from itertools import islice
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
 import click
@@ -15,11 +16,16 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.baskets import SALES, Invoice, invoices_in_order, stock_needed
-from benchmarks.books import Evidence, Movement, audit, expected_counts, file_entries, stocking_entries
+from benchmarks.books import Counts, Evidence, Movement, audit, expected_counts, file_entries, stocking_entries
+from benchmarks.carts import Cart, carts_by_invoice
+from benchmarks.catalogue import CatalogueMaker
+from benchmarks.order_books import Accounts, audit_orders, entries_by_invoice, file_totals
 from benchmarks.order_lines import Kind, OrderFileError, OrderLine, Skip, read_order_lines
+from benchmarks.prices import CURRENCY
 from benchmarks.progress import progress
-from benchmarks.report import SHOWN, Report, describe_rows, latencies, render, sum_counts
-from benchmarks.storefront import ReplayError, UnansweredError, open_storefront
+from benchmarks.report import SHOWN, Report, Sales, describe_rows, latencies, render, sum_counts
+from benchmarks.shopping import Shopper
+from benchmarks.storefront import ReplayError, Storefront, UnansweredError, open_storefront
 from benchmarks.target import required, runtime_of, target_options
 from benchmarks.traffic import Replayer
 from benchmarks.witness import Witness
@@ -37,20 +43,23 @@ class Options(Struct, frozen=True):
     limit: int | None
     sku_prefix: str
     patience_s: float
+    carts: bool = False
 
 
 class Plan(Struct, frozen=True):
-    """What the file says: its rows by treatment, those that are replayed, and the invoices that they make."""
+    """What the file says: its rows by treatment, those that are replayed, and the invoices and carts that they make."""
 
     treatments: dict[str, int]
     not_taken: int
     lines: list[OrderLine]
     invoices: list[Invoice]
+    carts: Mapping[str, list[Cart]]
 
 
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path))
 @target_options
+@click.option("--carts", is_flag=True, help="Sell through carts and checkout, each line at the price of its row.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Invoices at once.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.  [as fast as possible]")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many baskets.")
@@ -64,6 +73,7 @@ def command(
     database_url: str | None,
     data_dir: Path,
     api_key: str | None,
+    carts: bool,
     concurrency: int,
     speed: float | None,
     limit: int | None,
@@ -77,8 +87,12 @@ def command(
     quantities as adjustments down; the table says what became of every other row. Each SKU is given enough stock first.
     It may run on a system in use, any number of times: what counts are differences.
 
-    Exit status 0: every basket was served, and API, PostgreSQL, ledger and file agree on every SKU. 1: they do not, or
-    the file or the system cannot be used.
+    With --carts each basket is put into a cart line by line and checked out, paid. The SKUs become variants in GBP,
+    their list price above all of the file's, and each price a pricing rule with a promo code of its own.
+
+    Exit status 0: every basket was served, and API, PostgreSQL, ledger and file agree on every SKU; with --carts also
+    API, PostgreSQL and file on what each invoice comes to, and on the price of each line. 1: they do not, or the file
+    or the system cannot be used.
     """
     try:
         plan = read_plan(file, sku_prefix, limit)
@@ -93,6 +107,7 @@ def command(
             limit=limit,
             sku_prefix=sku_prefix,
             patience_s=patience,
+            carts=carts,
         )
         report = asyncio.run(replay(options, plan))
     except (OrderFileError, ReplayError, UnansweredError) as error:
@@ -124,7 +139,7 @@ def read_plan(file: Path, sku_prefix: str, max_baskets: int | None) -> Plan:
     treatments = {str(kind): kinds[kind] for kind in Kind} | {
         str(skip): skipped[skip] for skip in Skip if skipped[skip]
     }
-    return Plan(treatments, len(lines) - len(taken), taken, invoices)
+    return Plan(treatments, len(lines) - len(taken), taken, invoices, carts_by_invoice(taken))
 
 
 async def replay(options: Options, plan: Plan) -> Report:
@@ -138,27 +153,54 @@ async def replay(options: Options, plan: Plan) -> Report:
             click.echo(
                 "note: live holds of others are on these SKUs; when they end, the books cannot balance", err=True
             )
-        replayer = Replayer(storefront, run)
+        replayer, known, shop = Replayer(storefront, run), set(opening.counts), Shop()
+        if options.carts:
+            shop = await _open_shop(storefront, run, plan, opening.counts)
+            replayer = Shopper(storefront, run, plan.carts, shop.promo_codes)
+            known |= shop.skus
         with progress("stocking up", len(needed)) as advance:
-            await replayer.stock_up(needed, set(opening.counts), options.concurrency, advance)
+            await replayer.stock_up(needed, known, options.concurrency, advance)
         with progress("replaying", len(plan.invoices)) as advance:
             await replayer.replay(plan.invoices, options.concurrency, options.speed, advance)
-        said = await witness.close_books(opening)
-    return _report(options, plan, replayer, said)
+        said = await witness.close_books(opening, replayer.traffic.carts, len(replayer.traffic.placed))
+    return _report(options, plan, replayer, said, shop)
 
 
-def _report(options: Options, plan: Plan, replayer: Replayer, said: Evidence) -> Report:
+class Shop(Struct, frozen=True):
+    """What sells at which promo code, what of it had to be made, and the seconds that this took."""
+
+    skus: frozenset[str] = frozenset()
+    promo_codes: Mapping[int, str] = {}
+    made: Mapping[str, int] = {}
+    elapsed_s: float = 0.0
+
+
+async def _open_shop(storefront: Storefront, run: str, plan: Plan, stock: Mapping[str, Counts]) -> Shop:
+    started = time.perf_counter()
+    prices: defaultdict[str, set[int]] = defaultdict(set)
+    for line in chain.from_iterable(chain.from_iterable(plan.carts.values())):
+        prices[line.sku].add(line.price)
+    with progress("making the catalogue", len(prices)) as advance:
+        price_list = await CatalogueMaker(storefront, run, advance).make(prices, stock)
+    return Shop(frozenset(prices), price_list.promo_codes, price_list.made, time.perf_counter() - started)
+
+
+def _report(options: Options, plan: Plan, replayer: Replayer, said: Evidence, shop: Shop) -> Report:
     sold_or_moved, stocked = file_entries(plan.lines), stocking_entries(replayer.run, plan.lines)
     entries = sold_or_moved | stocked
-    mismatches = audit(entries, said)
-    shown = list(islice(mismatches, SHOWN))
     traffic = replayer.traffic
+    told = msgspec.structs.replace(said, entries=entries_by_invoice(said.entries, traffic.placed))
+    accounts = Accounts(traffic.placed, said.orders, traffic.carts)
+    mismatches = chain(audit(entries, told), audit_orders(plan.lines, accounts) if options.carts else ())
+    shown = list(islice(mismatches, SHOWN))
     elapsed_s = max(traffic.elapsed_s, 1e-9)
-    requests = len(traffic.hold_s) + len(traffic.commit_s) + len(traffic.adjust_s)
+    requests = sum(len(times) for times in traffic.times_s.values())
     return Report(
         file=str(options.file),
         run=replayer.run,
-        rows=describe_rows(plan.treatments, plan.not_taken, plan.lines, plan.invoices),
+        rows=describe_rows(
+            plan.treatments, plan.not_taken, plan.lines, plan.invoices, plan.carts if options.carts else {}
+        ),
         invoices=len(plan.invoices),
         baskets=traffic.baskets,
         skus=len({sku for _, sku in entries}),
@@ -181,6 +223,23 @@ def _report(options: Options, plan: Plan, replayer: Replayer, said: Evidence) ->
         },
         mismatches=shown,
         mismatch_count=len(shown) + sum(1 for _ in mismatches),
+        sales=_sales(plan, accounts, shop) if options.carts else None,
+    )
+
+
+def _sales(plan: Plan, accounts: Accounts, shop: Shop) -> Sales:
+    return Sales(
+        carts=len(accounts.carts),
+        orders=len(accounts.placed),
+        order_items=sum(len(each.order.items) for each in accounts.placed),
+        currency=CURRENCY,
+        revenue={
+            "API": sum(each.order.total for each in accounts.placed),
+            "PostgreSQL": sum(order.total for order in accounts.stored),
+            "file": file_totals(plan.lines).total(),
+        },
+        made=dict(shop.made),
+        catalogue_s=round(shop.elapsed_s, 3),
     )
 
 

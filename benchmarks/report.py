@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from benchmarks.baskets import Invoice
+from benchmarks.baskets import SALES, Invoice
 from benchmarks.books import Counts
+from benchmarks.carts import Cart
 from benchmarks.order_lines import OrderLine
+from benchmarks.prices import amount_text, is_rounded
 from benchmarks.traffic import Traffic
 
 SHOWN = 20
@@ -23,6 +25,7 @@ class Rows(Struct):
     repeated_lines: int
     split_baskets: int
     skus_at_several_prices: int
+    rounded_prices: int
 
 
 class Latency(Struct):
@@ -31,6 +34,18 @@ class Latency(Struct):
     requests: int
     p50_ms: float
     p99_ms: float
+
+
+class Sales(Struct):
+    """What was sold through carts; revenue in pennies, by who says so. `made` is what the catalogue lacked before."""
+
+    carts: int
+    orders: int
+    order_items: int
+    currency: str
+    revenue: dict[str, int]
+    made: dict[str, int]
+    catalogue_s: float
 
 
 class Report(Struct):
@@ -55,6 +70,7 @@ class Report(Struct):
     totals: dict[str, Counts]
     mismatch_count: int
     mismatches: list[str] = field(default_factory=list)
+    sales: Sales | None = None
 
     @property
     def balances(self) -> bool:
@@ -63,26 +79,31 @@ class Report(Struct):
 
 
 def describe_rows(
-    treatments: dict[str, int], not_taken: int, taken: Sequence[OrderLine], invoices: Sequence[Invoice]
+    treatments: dict[str, int],
+    not_taken: int,
+    taken: Sequence[OrderLine],
+    invoices: Sequence[Invoice],
+    carts: Mapping[str, Sequence[Cart]],
 ) -> Rows:
-    """Count what became of the rows; the order of `treatments` is kept."""
+    """Count what became of the rows; the order of `treatments` is kept. `carts` are empty where there are none."""
     prices: dict[str, set[object]] = {}
     for line in taken:
         prices.setdefault(line.sku, set()).add(line.price)
+    parts: Iterable[Sequence[object]] = carts.values() if carts else (invoice.holds() for invoice in invoices)
     return Rows(
         treatments=treatments,
         total=sum(treatments.values()) + not_taken,
         not_taken=not_taken,
         repeated_lines=sum(invoice.repeated_lines for invoice in invoices),
-        split_baskets=sum(len(invoice.holds()) > 1 for invoice in invoices),
+        split_baskets=sum(len(found) > 1 for found in parts),
         skus_at_several_prices=sum(len(found) > 1 for found in prices.values()),
+        rounded_prices=sum(line.kind in SALES and is_rounded(line.price) for line in taken),
     )
 
 
 def latencies(traffic: Traffic) -> dict[str, Latency]:
     """p50 and p99 by what was asked for."""
-    asked = {"hold": traffic.hold_s, "commit": traffic.commit_s, "adjustment": traffic.adjust_s}
-    return {name: latency(times) for name, times in asked.items()}
+    return {name: latency(times) for name, times in traffic.times_s.items()}
 
 
 def latency(times_s: Sequence[float]) -> Latency:
@@ -105,17 +126,11 @@ def sum_counts(counts: Iterable[Counts]) -> Counts:
 
 def render(report: Report) -> str:
     """The table."""
-    rows, out = report.rows, [f"Replay of {report.file} (run {report.run})", ""]
-    out.append(f"{rows.total:>10,}  rows")
-    out += [f"{count:>10,}    {name}" for name, count in rows.treatments.items()]
+    out = [f"Replay of {report.file} (run {report.run})", "", *_rows(report), ""]
     out += [
-        f"{rows.not_taken:>10,}    left out by --limit",
-        f"{rows.repeated_lines:>10,}  rows with a SKU that its invoice had before: summed",
-        f"{rows.skus_at_several_prices:>10,}  SKUs at several prices: no matter to stock",
-        f"{rows.split_baskets:>10,}  baskets over 100 SKUs or 10,000 units of one: held in several holds",
-        "",
         f"{report.baskets:>10,}  baskets of {report.invoices:,} invoices, {report.skus:,} SKUs",
         *(f"{count:>10,}  units {name}, of {report.units_of_the_file[name]:,}" for name, count in report.units.items()),
+        *(() if report.sales is None else _sales(report.sales)),
         f"{sum(report.refusals.values()):>10,}  refusals",
         *(f"{count:>10,}    {reason}" for reason, count in report.refusals.items()),
         f"{sum(report.retries.values()):>10,}  attempts made again",
@@ -138,6 +153,33 @@ def render(report: Report) -> str:
     return "\n".join([*out, "", *_verdict(report)])
 
 
+def _rows(report: Report) -> list[str]:
+    rows = report.rows
+    several, split = "no matter to stock", "baskets over 100 SKUs or 10,000 units of one: held in several holds"
+    if report.sales is not None:
+        several = "each row at its own"
+        split = "baskets over 100 SKUs, 10,000 units of one, or with one at two prices: in several carts"
+    out = [f"{rows.total:>10,}  rows", *(f"{count:>10,}    {name}" for name, count in rows.treatments.items())]
+    out += [
+        f"{rows.not_taken:>10,}    left out by --limit",
+        f"{rows.repeated_lines:>10,}  rows with a SKU that its invoice had before: summed",
+        f"{rows.skus_at_several_prices:>10,}  SKUs at several prices: {several}",
+        f"{rows.split_baskets:>10,}  {split}",
+    ]
+    if report.sales is not None:
+        out.append(f"{rows.rounded_prices:>10,}  prices of parts of a penny: rounded to the penny, half to even")
+    return out
+
+
+def _sales(sales: Sales) -> list[str]:
+    made = ", ".join(f"{count:,} {name}" for name, count in sales.made.items())
+    return [
+        f"{sales.orders:>10,}  orders of {sales.carts:,} carts, {sales.order_items:,} lines",
+        *(f"{amount_text(amount):>20}  revenue, says {name}" for name, amount in sales.revenue.items()),
+        f"{sales.catalogue_s:>10,.1f}  seconds to make the catalogue: {made}",
+    ]
+
+
 def _verdict(report: Report) -> list[str]:
     out = [f"refused: basket {number}" for number in report.refused_baskets[:SHOWN]]
     out += [f"unanswered: invoice {text}" for text in report.unanswered[:SHOWN]]
@@ -146,6 +188,10 @@ def _verdict(report: Report) -> list[str]:
         out.append(f"… and {report.mismatch_count - len(report.mismatches):,} more")
     if report.balances:
         out.append(f"The books balance: API = PostgreSQL = ledger = file, for each of {report.skus:,} SKUs.")
+        if report.sales is not None:
+            out.append(
+                f"So does the money: API = PostgreSQL = file, for each of {report.baskets:,} baskets, to the penny."
+            )
     else:
         out.append(
             f"The books do NOT balance: {report.mismatch_count:,} mismatches, {len(report.refused_baskets):,} baskets "

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -23,6 +23,8 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 TRY_AGAIN = frozenset({429, 502, 503, 504})
 NOT_ALLOWED = frozenset({401, 403})
+
+Row = TypeVar("Row")
 
 
 class ReplayError(RuntimeError):
@@ -64,10 +66,10 @@ class StockRow(Struct, frozen=True):
     sold: int
 
 
-class StockPage(Struct, frozen=True):
-    """A page of the API's stock."""
+class Page(Struct, Generic[Row], frozen=True):
+    """A page of one of the API's lists."""
 
-    items: list[StockRow]
+    items: list[Row]
     next_cursor: str | None
 
 
@@ -83,40 +85,46 @@ class Storefront:
         body: dict[str, Any] = {"lines": [{"sku": sku, "quantity": units} for sku, units in lines]}
         if customer_id is not None:
             body["customer_id"] = customer_id
-        return await self._change("POST", "/holds", body, key)
+        return await self.change("POST", "/holds", body, key)
 
     async def commit(self, hold_id: str, reference: str, key: str) -> Reply:
-        return await self._change("POST", f"/holds/{hold_id}/commit", {"reference": reference}, key)
+        return await self.change("POST", f"/holds/{hold_id}/commit", {"reference": reference}, key)
 
     async def release(self, hold_id: str) -> Reply:
-        return await self._change("DELETE", f"/holds/{hold_id}", None, None)
+        return await self.change("DELETE", f"/holds/{hold_id}", None, None)
 
     async def adjust(self, sku: str, delta: int, reason: str, reference: str, key: str) -> Reply:
         body = {"delta": delta, "reason": reason, "reference": reference}
-        return await self._change("POST", f"/stock/{sku}/adjustments", body, key)
+        return await self.change("POST", f"/stock/{sku}/adjustments", body, key)
 
     async def create(self, sku: str) -> None:
         """Make sure that the SKU exists; a new one has no units. Raises ReplayError when it is refused."""
-        reply = await self._change("PUT", f"/stock/{sku}", {"on_hand": 0}, None)
+        reply = await self.change("PUT", f"/stock/{sku}", {"on_hand": 0}, None)
         if reply.status != HTTPStatus.CREATED and reply.code != "sku-exists":
             raise ReplayError(f"the API does not create the SKU {sku}: {reply.status} {reply.code}")
 
     async def stock(self) -> dict[str, Counts]:
         """The counts of every SKU."""
-        counts: dict[str, Counts] = {}
-        path = f"/stock?limit={PAGE}"
+        rows = await self.pages("/stock", StockRow)
+        return {row.sku: Counts(row.available, row.reserved, row.sold) for row in rows}
+
+    async def pages(self, path: str, kind: type[Row]) -> list[Row]:
+        """Everything in a list, page by page. Raises ReplayError when it is refused, or too long to be true."""
+        rows: list[Row] = []
+        page_path = f"{path}?limit={PAGE}"
         for _ in range(MAX_PAGES):
-            answer = await self._answer("GET", path, None, {})
+            answer = await self._answer("GET", page_path, None, {})
             if answer.status != HTTPStatus.OK:
                 raise ReplayError(_explain(answer))
-            page = msgspec.json.decode(answer.content, type=StockPage)
-            counts |= {row.sku: Counts(row.available, row.reserved, row.sold) for row in page.items}
+            page: Page[Row] = msgspec.json.decode(answer.content, type=Page[kind])  # type: ignore[valid-type]
+            rows += page.items
             if page.next_cursor is None:
-                return counts
-            path = f"/stock?limit={PAGE}&cursor={quote(page.next_cursor, safe='')}"
-        raise ReplayError(f"the API has more than {PAGE * MAX_PAGES:,} SKUs")
+                return rows
+            page_path = f"{path}?limit={PAGE}&cursor={quote(page.next_cursor, safe='')}"
+        raise ReplayError(f"the API's list {path} is longer than {PAGE * MAX_PAGES:,}")
 
-    async def _change(self, method: str, path: str, body: dict[str, Any] | None, key: str | None) -> Reply:
+    async def change(self, method: str, path: str, body: dict[str, Any] | None, key: str | None) -> Reply:
+        """Ask for a change under a key. Raises ReplayError for a missing key of the API, UnansweredError."""
         headers = {} if key is None else {"Idempotency-Key": key}
         started = time.perf_counter()
         answer = await self._answer(method, path, body, headers)

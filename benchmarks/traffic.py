@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
 from benchmarks.baskets import Invoice
+from benchmarks.order_books import Placed
 from benchmarks.storefront import Reply, Storefront, UnansweredError
-
-Item = TypeVar("Item")
+from benchmarks.workers import in_order
 
 
 class Traffic(Struct):
-    """What was asked and answered: counts, units, and how long it took, in seconds."""
+    """What was asked and answered: counts, units, and how long each kind of request took, in seconds.
+
+    `carts` are those that were opened, with their invoices; `placed` are the orders that were answered.
+    """
 
     baskets: int = 0
     units: Counter[str] = field(
@@ -26,10 +28,10 @@ class Traffic(Struct):
     refusals: Counter[str] = field(default_factory=Counter)
     refused_baskets: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
-    hold_s: list[float] = field(default_factory=list)
-    commit_s: list[float] = field(default_factory=list)
-    adjust_s: list[float] = field(default_factory=list)
+    times_s: dict[str, list[float]] = field(default_factory=lambda: {"hold": [], "commit": [], "adjustment": []})
     elapsed_s: float = 0.0
+    carts: dict[str, str] = field(default_factory=dict)
+    placed: list[Placed] = field(default_factory=list)
 
 
 class Replayer:
@@ -58,7 +60,7 @@ class Replayer:
                     self.traffic.units["stocked up"] += needed[sku]
             told()
 
-        await _in_order(sorted(needed), stock, workers)
+        await in_order(sorted(needed), stock, workers)
 
     async def replay(
         self, invoices: Sequence[Invoice], workers: int, speed: float | None, told: Callable[[], None]
@@ -76,8 +78,12 @@ class Replayer:
                 self.traffic.unanswered.append(f"{invoice.number}: {error}")
             told()
 
-        await _in_order(invoices, serve, workers)
+        await in_order(invoices, serve, workers, self.turn_of)
         self.traffic.elapsed_s = time.perf_counter() - started
+
+    def turn_of(self, invoice: Invoice) -> str | None:  # noqa: ARG002 - for those who need it
+        """What invoices share that must not be served at the same time; None shares nothing."""
+        return None
 
     async def _serve(self, invoice: Invoice) -> None:
         if invoice.sold:
@@ -96,7 +102,7 @@ class Replayer:
             reply = await self._storefront.hold(
                 list(part), invoice.customer_id, f"{self.run}:{invoice.number}:hold:{i}"
             )
-            self.traffic.hold_s.append(reply.elapsed_s)
+            self.traffic.times_s["hold"].append(reply.elapsed_s)
             if not self._count("hold", reply):
                 self.traffic.refused_baskets.append(invoice.number)
                 for hold_id, _ in held:
@@ -106,14 +112,14 @@ class Replayer:
         for i, (hold_id, units) in enumerate(held):
             key = f"{self.run}:{invoice.number}:commit:{i}"
             reply = await self._storefront.commit(hold_id, invoice.number, key)
-            self.traffic.commit_s.append(reply.elapsed_s)
+            self.traffic.times_s["commit"].append(reply.elapsed_s)
             if self._count("commit", reply):
                 self.traffic.units["sold"] += units
 
     async def _adjust(self, sku: str, delta: int, reason: str, invoice: str) -> None:
         key = f"{self.run}:{invoice}:{reason.replace(' ', '-')}:{sku}"
         reply = await self._storefront.adjust(sku, delta, reason, invoice, key)
-        self.traffic.adjust_s.append(reply.elapsed_s)
+        self.traffic.times_s["adjustment"].append(reply.elapsed_s)
         if self._count("adjustment", reply):
             self.traffic.units[reason] += abs(delta)
 
@@ -122,20 +128,3 @@ class Replayer:
             return True
         self.traffic.refusals[f"{what}: {reply.status} {reply.code}"] += 1
         return False
-
-
-async def _in_order(items: Sequence[Item], serve: Callable[[Item], Awaitable[None]], workers: int) -> None:
-    """Serve every item, starting in order, at most `workers` at once; the first exception ends it."""
-    waiting = iter(items)
-
-    async def work() -> None:
-        for item in waiting:
-            await serve(item)
-
-    tasks = [asyncio.create_task(work()) for _ in range(min(workers, len(items)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from benchmarks.books import Counts, Evidence
 from benchmarks.database import FAULTS, Database, Place, open_database
@@ -47,17 +48,20 @@ class Witness:
                 raise ReplayError(f"PostgreSQL: {reason}")
             await asyncio.sleep(POLL_S)
 
-    async def close_books(self, opening: Opening) -> Evidence:
-        """What both say after the run: as soon as they agree, or when the patience is over."""
+    async def close_books(self, opening: Opening, carts: Collection[str] = (), orders: int = 0) -> Evidence:
+        """What both say after the run: as soon as they agree, or when the patience is over.
+
+        PostgreSQL agrees when it has so many `orders` of these `carts`, too.
+        """
         deadline = time.monotonic() + self._patience_s
         while True:
             api = await self._api_counts()
             is_last = time.monotonic() > deadline
             try:
                 async with open_database(self._database_url, list(self._skus)) as database:
-                    levels = await database.levels()
-                    if levels == api or is_last:
-                        return await _evidence(database, opening, api, levels)
+                    levels, stored = await database.levels(), await database.orders(carts)
+                    if is_last or (levels == api and len(stored) >= orders):
+                        return replace(await _evidence(database, opening, api, levels), orders=stored)
             except FAULTS as error:
                 if is_last:
                     raise ReplayError(f"PostgreSQL: {str(error) or type(error).__name__}") from None

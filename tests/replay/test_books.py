@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import msgspec
 import pytest
@@ -25,16 +23,9 @@ from benchmarks.books import (
 )
 from benchmarks.order_lines import Kind, OrderLine
 from benchmarks.report import percentile_ms
+from tests.replay.lines import START, line
 
-START = datetime(2010, 12, 1, 8, tzinfo=UTC)
 RUN = "replay-1"
-
-
-def line(
-    invoice: str, sku: str, units: int, kind: Kind = Kind.SALE, minute: int = 0, customer: str | None = None
-) -> OrderLine:
-    return OrderLine(1, kind, invoice, sku, units, START + timedelta(minutes=minute), Decimal(1), customer)
-
 
 LINES = [
     line("1", "A", 3),

@@ -64,6 +64,8 @@ def test_a_plain_row_is_a_sale_to_its_customer() -> None:
         ({"quantity": "9" * 10}, Skip.BAD_QUANTITY),
         ({"price": ""}, Skip.BAD_PRICE),
         ({"price": "Infinity"}, Skip.BAD_PRICE),
+        ({"price": "1000000000.01"}, Skip.BAD_PRICE),
+        ({"price": "-9e9999999"}, Skip.BAD_PRICE),
         ({"date": "12/1/2010 8:26"}, Skip.BAD_DATE),
         ({"date": "2010-02-30T08:00:00"}, Skip.BAD_DATE),
         ({"invoice": ""}, Skip.BAD_INVOICE),

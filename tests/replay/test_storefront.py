@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
-import msgspec
 import pytest
-from msgspec import Struct
 
 from benchmarks.baskets import Invoice
 from benchmarks.connections import Answer
 from benchmarks.storefront import ReplayError, Storefront, UnansweredError
 from benchmarks.traffic import Replayer
-
-Result = TypeVar("Result")
-
-
-def answer(status: int, /, **body: Any) -> Answer:
-    return Answer(status, msgspec.json.encode(body))
-
+from tests.replay.scripted import BUSY, LOST, Scripted, answer, using
 
 HELD = answer(201, id="hold_1", status="held")
 COMMITTED = answer(200, id="hold_1", status="committed")
 RELEASED = answer(200, id="hold_1", status="released")
-BUSY = answer(503, code="unavailable")
 SOLD_OUT = answer(409, code="insufficient-stock")
-LOST = ConnectionResetError("lost")
-
-
-class Asked(Struct, frozen=True):
-    """A request as the API saw it."""
-
-    method: str
-    path: str
-    key: str | None
-    body: bytes | None
-
-
-class Scripted:
-    """An API that gives these answers, one after the other, and remembers what it was asked."""
-
-    def __init__(self, *answers: Answer | Exception) -> None:
-        self.asked: list[Asked] = []
-        self._answers = iter(answers)
-
-    async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        self.asked.append(Asked(method, path, headers.get("Idempotency-Key"), body))
-        given = next(self._answers)
-        if isinstance(given, Exception):
-            raise given
-        return given
-
-
-def using(api: Scripted, work: Callable[[Storefront], Coroutine[Any, Any, Result]], patience_s: float = 5.0) -> Result:
-    return asyncio.run(work(Storefront(api, patience_s)))
 
 
 def sell(api: Scripted, sold: dict[str, int]) -> Replayer:
