@@ -29,6 +29,16 @@ from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import columns, queries
 
+UNKNOWN_SKU = "an event moves units of a SKU that was never created"
+LEDGER_COLUMNS = (
+    "sku", "shard", "epoch", "seq", "kind", "delta_available", "delta_reserved", "delta_sold", "reference", "reason",
+    "at",
+)  # fmt: skip
+HOLD_COLUMNS = (
+    "id", "status", "customer_id", "created_at", "expires_at", "settled_at", "reference", "ttl_ms", "fingerprint",
+)  # fmt: skip
+LINE_COLUMNS = ("hold_id", "position", "sku", "quantity")
+
 
 class MissingRow(HoldfastError):
     """An event speaks of a hold or a SKU that PostgreSQL has never heard of."""
@@ -139,45 +149,84 @@ class Changes:
             deltas = (available * quantity, reserved * quantity, sold * quantity)
             self._ledger.append((sku, event.epoch, event.seq, kind or event.kind, *deltas, reference, reason, at))
 
-    async def write(self, connection: Connection, shard: int) -> None:
-        """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors."""
+    async def write(self, connection: Connection, shard: int, *, by_copy: bool = False) -> None:
+        """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors.
+
+        What may be there already is left as it is. `by_copy` takes all of it as new, at about half the cost: where
+        anything was there already, that is an error and nothing is written.
+        """
         sql = queries("flush")
         if self._levels:
             await connection.execute(sql["insert_levels"], *columns(self._levels))
         if self._ledger:
-            counts = await connection.fetchrow(sql["insert_ledger_events"], shard, *columns(self._ledger))
-            if counts is None or counts["skus"] != counts["moved"]:
-                raise MissingRow("an event moves units of a SKU that was never created")
-        await self._write_holds(connection)
+            write_ledger = self._copy_ledger if by_copy else self._insert_ledger
+            await write_ledger(connection, shard)
+        if self._made:
+            write_made = self._copy_made if by_copy else self._insert_made
+            await write_made(connection)
+        await self._write_older(connection)
         if self._carts:
             await carts.upsert(connection, self._carts)
         if self._orders:
             await orders.upsert(connection, self._orders)
 
-    async def _write_holds(self, connection: Connection) -> None:
+    async def _insert_ledger(self, connection: Connection, shard: int) -> None:
+        counts = await connection.fetchrow(queries("flush")["insert_ledger_events"], shard, *columns(self._ledger))
+        if counts is None or counts["skus"] != counts["moved"]:
+            raise MissingRow(UNKNOWN_SKU)
+
+    async def _copy_ledger(self, connection: Connection, shard: int) -> None:
+        rows = [
+            (sku, shard, epoch, seq, kind, available, reserved, sold, reference or None, reason or None, at)
+            for sku, epoch, seq, kind, available, reserved, sold, reference, reason, at in self._ledger
+        ]
+        await connection.copy_records_to_table("stock_ledger", records=rows, columns=LEDGER_COLUMNS)
+        sums: dict[str, list[int]] = {}
+        for sku, _, _, _, available, reserved, sold, *_ in self._ledger:
+            of_sku = sums.setdefault(sku, [0, 0, 0])
+            of_sku[0] += available
+            of_sku[1] += reserved
+            of_sku[2] += sold
+        moved = [(sku, *of_sku) for sku, of_sku in sorted(sums.items())]
+        latest = max(row[-1] for row in self._ledger)
+        found = await connection.fetch(queries("flush")["move_levels"], latest, *columns(moved))
+        if len(found) != len(moved):
+            raise MissingRow(UNKNOWN_SKU)
+
+    async def _insert_made(self, connection: Connection) -> None:
         sql = queries("flush")
-        if self._made:
-            holds = [
-                (
-                    hold_id,
-                    hold.status,
-                    hold.customer,
-                    hold.created_at,
-                    hold.expires_at,
-                    hold.settled_at,
-                    hold.reference,
-                    hold.ttl_ms,
-                    hold.fingerprint,
-                )
-                for hold_id, hold in self._made.items()
-            ]
-            lines = [
-                (hold_id, position, sku, quantity)
-                for hold_id, hold in self._made.items()
-                for position, (sku, quantity) in enumerate(hold.lines)
-            ]
-            await connection.execute(sql["insert_holds"], *columns(holds))
-            await connection.execute(sql["insert_hold_lines"], *columns(lines))
+        await connection.execute(sql["insert_holds"], *columns(self._made_holds("")))
+        await connection.execute(sql["insert_hold_lines"], *columns(self._made_lines()))
+
+    async def _copy_made(self, connection: Connection) -> None:
+        await connection.copy_records_to_table("holds", records=self._made_holds(None), columns=HOLD_COLUMNS)
+        await connection.copy_records_to_table("hold_lines", records=self._made_lines(), columns=LINE_COLUMNS)
+
+    def _made_holds(self, nothing: str | None) -> list[tuple[object, ...]]:
+        return [
+            (
+                hold_id,
+                hold.status,
+                hold.customer or nothing,
+                hold.created_at,
+                hold.expires_at,
+                hold.settled_at,
+                hold.reference or nothing,
+                hold.ttl_ms,
+                hold.fingerprint,
+            )
+            for hold_id, hold in self._made.items()
+        ]
+
+    def _made_lines(self) -> list[tuple[object, ...]]:
+        return [
+            (hold_id, position, sku, quantity)
+            for hold_id, hold in self._made.items()
+            for position, (sku, quantity) in enumerate(hold.lines)
+        ]
+
+    async def _write_older(self, connection: Connection) -> None:
+        sql = queries("flush")
         older = self._settled.keys() | self._extended.keys()
         if older and await connection.fetchval(sql["count_holds"], list(older)) != len(older):
             raise MissingRow("an event speaks of a hold that was never made")

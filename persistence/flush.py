@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import asyncpg
@@ -17,7 +18,11 @@ from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
-MAX_ENTRIES_PER_READ = 200
+log = logging.getLogger(__name__)
+
+MAX_ENTRIES_PER_READ = 32
+MIN_COPIED_EVENTS = 100
+"""Fewer are inserted: a COPY asks for the table's columns each time."""
 
 POISONOUS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, MissingRow, OverflowError)
 """What an event raises that can never be applied; anything else is a fault of the moment and is tried again."""
@@ -103,10 +108,20 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
 
 
 async def apply_events(connection: Connection, shard: int, events: Sequence[Event]) -> list[Poison]:
-    """Apply events within the caller's transaction; returns those that cannot be, of which nothing was applied.
+    """Apply events within the caller's transaction; returns those that cannot be, of which nothing was applied."""
+    if len(events) >= MIN_COPIED_EVENTS:
+        try:
+            async with connection.transaction():
+                await Changes(events).write(connection, shard, by_copy=True)
+        except POISONOUS:
+            log.warning("a run of %d events is not all new, or not all sound: each is judged for itself", len(events))
+        else:
+            return []
+    return await _insert_events(connection, shard, events)
 
-    Where a run of events fails it is halved until the failing ones stand alone, so the others are not held up.
-    """
+
+async def _insert_events(connection: Connection, shard: int, events: Sequence[Event]) -> list[Poison]:
+    """Where a run of events fails it is halved until the failing ones stand alone, so the others are not held up."""
     if not events:
         return []
     try:
@@ -116,8 +131,8 @@ async def apply_events(connection: Connection, shard: int, events: Sequence[Even
         if len(events) == 1:
             return [_poison(events[0], error)]
         middle = len(events) // 2
-        first = await apply_events(connection, shard, events[:middle])
-        return first + await apply_events(connection, shard, events[middle:])
+        first = await _insert_events(connection, shard, events[:middle])
+        return first + await _insert_events(connection, shard, events[middle:])
     return []
 
 

@@ -48,6 +48,18 @@ WITH fresh AS (
 )
 SELECT (SELECT count(*) FROM sums) AS skus, (SELECT count(*) FROM moved) AS moved;
 
+-- name: move_levels
+-- The counts after movements that are summed up already.
+UPDATE stock_levels AS level
+SET available = level.available + sums.available,
+    reserved = level.reserved + sums.reserved,
+    sold = level.sold + sums.sold,
+    received = level.received + sums.available + sums.reserved + sums.sold,
+    updated_at = greatest(level.updated_at, $1)
+FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS sums (sku, available, reserved, sold)
+WHERE sums.sku = level.sku
+RETURNING level.sku;
+
 -- name: insert_holds
 -- Holds made, as they stand at the end of what is applied together.
 INSERT INTO holds (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)

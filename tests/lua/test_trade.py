@@ -356,6 +356,12 @@ async def test_a_coupon_given_back_may_be_used_again_and_never_counts_below_zero
     assert await shard.coupon_uses(["coup_1", "coup_2"]) == {"coup_1": 1, "coup_2": 0}
 
 
+async def test_a_coupon_whose_limit_was_lowered_below_its_count_is_given_back_all_the_same(shard: Shard) -> None:
+    assert isinstance(await shard.trade(Trade(counted=(Counted("coup_1", 3),), put=(cart("c", 1),))), Traded)
+    assert isinstance(await shard.trade(Trade(counted=(Counted("coup_1", -1, 1),), put=(cart("c", 2),))), Traded)
+    assert await shard.coupon_uses(["coup_1"]) == {"coup_1": 2}
+
+
 async def test_a_customer_limit_counts_what_is_held_and_sold_and_not_what_is_given_back(
     shard: Shard, redis: Redis
 ) -> None:
@@ -433,6 +439,9 @@ async def test_what_a_late_hold_held_may_be_claimed_by_the_trade_that_ends_it(sh
     assert found is not None
     assert found.status is HoldStatus.EXPIRED
     assert await counts(shard, "A") == (0, 0, 2, 2)
+    entries: Any = await redis.xrevrange(KEYS.events, count=1)
+    told = read_entry(*entries[0]).events
+    assert [event.kind for event in told] == ["expire", "reserve", "commit"]
     assert await redis.zcard(KEYS.deadlines) == 0
 
 

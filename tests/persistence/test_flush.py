@@ -19,6 +19,12 @@ from tests.system import System
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(params=["copied", "inserted"], autouse=True)
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these holds for long runs of events, which are copied, and for short ones, which are inserted."""
+    monkeypatch.setattr("persistence.flush.MIN_COPIED_EVENTS", 1 if request.param == "copied" else 1_000_000)
+
+
 async def test_every_verb_reaches_postgresql_and_the_books_balance(system: System) -> None:
     await system.create("A", 10, customer_limit=5)
     await system.shard.adjust(Adjust("t1", "f", "A", 5, "received", "PO-1"))
