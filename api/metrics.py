@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from api.tallies import RequestTallies
+from api.tallies import OutcomeTallies, RequestTallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
@@ -24,14 +24,11 @@ class Metrics:
         self.registry = registry
         ProcessCollector(registry=registry)
         self._requests = RequestTallies(_SECONDS)
-        registry.register(self._requests)
-        # Finding a child by its labels costs more than counting.
-        self._counted_holds: dict[tuple[str, str], Counter] = {}
-        self._holds = Counter(
-            "holdfast_holds", "Operations on holds by outcome", ("verb", "outcome"), registry=registry
-        )
-        self._carts = Counter("holdfast_carts", "Changes of carts by outcome", ("act", "outcome"), registry=registry)
-        self._orders = Counter("holdfast_orders", "Acts on orders by outcome", ("act", "outcome"), registry=registry)
+        self._holds = OutcomeTallies("holdfast_holds", "Operations on holds by outcome", "verb")
+        self._carts = OutcomeTallies("holdfast_carts", "Changes of carts by outcome", "act")
+        self._orders = OutcomeTallies("holdfast_orders", "Acts on orders by outcome", "act")
+        for tallies in (self._requests, self._holds, self._carts, self._orders):
+            registry.register(tallies)
         self._batch_size = Histogram(
             "holdfast_batch_size", "Operations in one script call", ("verb",), buckets=_SIZES, registry=registry
         )
@@ -62,18 +59,15 @@ class Metrics:
 
     def count_hold(self, verb: str, outcome: str) -> None:
         """One operation on a hold: how it ended, or the code of its refusal."""
-        counted = self._counted_holds.get((verb, outcome))
-        if counted is None:
-            counted = self._counted_holds[verb, outcome] = self._holds.labels(verb, outcome)
-        counted.inc()
+        self._holds.count(verb, outcome)
 
     def count_cart(self, act: str, outcome: str) -> None:
         """One change of a cart: how it ended, or the code of its refusal."""
-        self._carts.labels(act, outcome).inc()
+        self._carts.count(act, outcome)
 
     def count_order(self, act: str, outcome: str) -> None:
         """One act on an order, its making included: how it ended, or the code of its refusal."""
-        self._orders.labels(act, outcome).inc()
+        self._orders.count(act, outcome)
 
     def observe_batch(self, verb: str, size: int, seconds: float) -> None:
         """One script call."""

@@ -1,4 +1,4 @@
-"""Tallies: counts and durations of requests, gathered without locks and told to Prometheus when it asks.
+"""Tallies: requests and outcomes, counted without locks and told to Prometheus when it asks.
 
 A request is counted by adding to plain numbers; the client library's own counters cost several times as much.
 """
@@ -6,6 +6,7 @@ A request is counted by adding to plain numbers; the client library's own counte
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -58,3 +59,21 @@ class RequestTallies(Collector):
             durations.add_metric(labels, list(zip(names, accumulate(tally.buckets), strict=True)), tally.seconds)
         yield requests
         yield durations
+
+
+class OutcomeTallies(Collector):
+    """How acts ended, by act and outcome. Only the event loop's thread may count."""
+
+    def __init__(self, name: str, text: str, act: str) -> None:
+        self._name, self._text, self._act = name, text, act
+        self._tallies: Counter[tuple[str, str]] = Counter()
+
+    def count(self, act: str, outcome: str) -> None:
+        self._tallies[act, outcome] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """The counter of all of them."""
+        found = CounterMetricFamily(self._name, self._text, labels=(self._act, "outcome"))
+        for labels, times in self._tallies.items():
+            found.add_metric(labels, times)
+        yield found

@@ -14,8 +14,10 @@ from jobs.timetable import FLUSH_QUEUE
 from persistence.flush import Drained, Offset, drain_once
 
 WAIT_MS = 200
-PACE_S = 0.05
-"""Least time between transactions, so that under load each takes many events: most of its cost is its own."""
+MIN_PACE_S, MAX_PACE_S = 0.02, 0.2
+EVENTS_OF_FULL_PACE = 1_000
+"""Time from one transaction to the next, by how many events the last one took: under load each takes many, since most
+of its cost is its own, and what comes alone is applied at once."""
 LEASE_MS = 3_000
 LEASE_PAUSE_S = 0.1
 
@@ -50,13 +52,17 @@ async def _flush(settings: Settings, linger_s: float) -> None:
                     # It reached the log's end: time to make room under a steady load too.
                     if await linger.is_over(resources.redis):
                         return
-                    await linger.pause(PACE_S)
+                    await linger.pause(_pace_s(drained.events))
                     continue
                 while not await _is_more(resources, drained.offset):
                     if await linger.is_over(resources.redis) or not await lease.renew():
                         return
         finally:
             await lease.give_back()
+
+
+def _pace_s(events: int) -> float:
+    return max(MIN_PACE_S, MAX_PACE_S * min(1.0, events / EVENTS_OF_FULL_PACE))
 
 
 async def drain(resources: Resources) -> Drained:
