@@ -176,7 +176,7 @@ async def open_cart(resources: Resources, caller: Caller, key: str | None, body:
     catalogue = await resources.catalogue.current()
     named = keyed(caller, "open-cart", key, body.customer_id)
     answer = await resources.desk.open_cart(catalogue, body.customer_id, named)
-    is_new = isinstance(answer, Answer) and answer.is_new
+    is_new = isinstance(answer, Answer) and answer.value.is_new
     return outcome_of(resources, "open", answer, 201 if is_new else 200)
 
 

@@ -95,7 +95,7 @@ def _line(
     user_tier: str | None,
     promo_code: str | None,
 ) -> CartLine:
-    """The line after a touch: priced by today, unless fewer units are wanted at a price that is still honoured."""
+    """The line after a touch: priced by today, unless no more units are wanted at a price still honoured."""
     product, variant = of
     price = quote(
         scene.catalogue,
@@ -126,7 +126,7 @@ def _line(
     before = scene.price_today(old)
     if (
         before is not None
-        and quantity < old.quantity
+        and quantity <= old.quantity
         and before.final_price == price.final_price
         and scene.honours(old)
     ):
@@ -142,7 +142,6 @@ def _keeping_price(line: CartLine, old: CartLine) -> CartLine:
         discount=old.discount,
         final_price=old.final_price,
         applied_rules=old.applied_rules,
-        price_changed=old.price_changed,
     )
 
 

@@ -96,7 +96,7 @@ class NotMerged(Struct, frozen=True, array_like=True):
 class Cart(Struct, frozen=True, array_like=True):
     """A cart as it stands at one moment: `total = subtotal - discount`, the discount being its coupon's.
 
-    `coupon_note` says why a coupon takes nothing off just now.
+    `coupon_note` says why a coupon takes nothing off just now; `is_new` that it was made for who asked.
     """
 
     token: str
@@ -113,6 +113,7 @@ class Cart(Struct, frozen=True, array_like=True):
     expires_ms: int
     order_token: str | None = None
     not_merged: tuple[NotMerged, ...] = ()
+    is_new: bool = False
 
     @property
     def id(self) -> str:
@@ -165,7 +166,7 @@ decode_cart = msgspec.json.Decoder(CartRecord).decode
 
 def appraise(scene: Scene, token: str, record: CartRecord) -> Cart:
     """A cart with today's prices where those shown count no more, and what its coupon takes off."""
-    items = tuple(_appraise_line(scene, line) for line in record.lines)
+    items = tuple(_appraise_line(scene, record, line) for line in record.lines)
     subtotal = sum(item.total_price for item in items)
     discount, note = _coupon_discount(scene, record, items)
     return Cart(
@@ -185,10 +186,10 @@ def appraise(scene: Scene, token: str, record: CartRecord) -> Cart:
     )
 
 
-def _appraise_line(scene: Scene, line: CartLine) -> CartItem:
+def _appraise_line(scene: Scene, record: CartRecord, line: CartLine) -> CartItem:
     unit_price, discount, final_price, applied = line.unit_price, line.discount, line.final_price, line.applied_rules
     changed = line.price_changed
-    today = None if scene.honours(line) else scene.price_today(line)
+    today = None if record.status != "open" or scene.honours(line) else scene.price_today(line)
     if today is not None:
         unit_price, discount, final_price = today.unit_price, today.discount, today.final_price
         applied = today.applied_rules

@@ -90,7 +90,7 @@ class Desk:
                 if pointer is not None:
                     found = await self.show_cart(catalogue, pointer, customer_id)
                     if isinstance(found, Cart) and found.status in ("open", "paying"):
-                        return Answer(found)
+                        return await self._as_it_is(found, memory)
                 token = fresh_token()
                 record = CartRecord(
                     version=1,
@@ -105,9 +105,10 @@ class Desk:
                     version = 0 if pointer is None else pointer_version(pointer)
                     known.append(Known("customer", customer_token(customer_id), version))
                 trade = Trade(known=tuple(known), put=put_cart(scene, token, record))
-                done = await self._try(Plan(trade, appraise(scene, token, record)), memory)
+                made = msgspec.structs.replace(appraise(scene, token, record), is_new=True)
+                done = await self._try(Plan(trade, made), memory)
                 if done is not None:
-                    return Answer(done.value, done.replayed, is_new=True) if isinstance(done, Answer) else done
+                    return done
         raise _too_contended()
 
     async def _pointer(
@@ -304,7 +305,7 @@ class Desk:
                 cart, _, _ = await self._cart(known.order.record.cart_token, None)
                 plan = judge(Scene(catalogue, self._settings, now_ms), known, cart)
                 if plan is None:
-                    return Answer(known.order)
+                    return await self._as_it_is(known.order, memory)
                 done = plan if isinstance(plan, Refused) else await self._try(plan, memory)
                 if done is not None:
                     return done
@@ -343,6 +344,11 @@ class Desk:
             return False
         await self.lapse(scene.catalogue, record.order)
         return True
+
+    async def _as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
+        """What stays as it was; remembered all the same, so that its retry is answered the same."""
+        done = None if memory is None else await self._try(Plan(Trade(), value), memory)
+        return Answer(value) if done is None else done
 
     async def _try(self, plan: Plan[T], memory: Memory[T] | None) -> Answer[T] | Refused | None:
         """The answer of the first plan that is not refused, or the last refusal; None when it must be judged again."""

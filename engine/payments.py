@@ -26,7 +26,7 @@ from engine.trade import Known, Made, Put, Returned, Trade
 WINDOW_OVER = "the payment window was over"
 PAYMENT_ENDED = {PaymentStatus.FAILED: "the payment failed", PaymentStatus.CANCELED: "the payment was canceled"}
 SHOP_CANCELED = "paid after the order was canceled"
-UNITS_GONE = "paid too late: its units could not be had again"
+UNITS_GONE = "paid too late: its units, or its coupon, could not be had again"
 
 NO_WINDOW = 0
 

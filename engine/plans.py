@@ -24,4 +24,3 @@ class Answer(Struct, Generic[T], frozen=True):
 
     value: T
     replayed: bool = False
-    is_new: bool = False

@@ -304,7 +304,7 @@ end
 if #events > 0 then
   emit('trade', events, '[' .. table.concat(encoded, ',') .. ']')
 end
-if #events > 0 or #windows > 0 then
+if #events > 0 or #windows > 0 or #fresh_memories > 0 then
   save_rows()
   save_customers()
   save_ended(ended_holds)

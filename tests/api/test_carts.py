@@ -40,6 +40,18 @@ def test_a_customers_cart_is_made_once_and_found_again(api: Api) -> None:
     assert first.json()["items"] == []
 
 
+def test_a_retry_of_opening_a_cart_answers_the_first_whatever_became_of_it(api: Api) -> None:
+    body, headers = {"customer_id": f"customer-{uuid4()}"}, key()
+    made_first = api.client.post(f"{BASE}/carts", json=body, headers=headers)
+    found_headers = key()
+    found = api.client.post(f"{BASE}/carts", json=body, headers=found_headers)
+    made(add(api, made_first.json()["id"], thing(api)["sku"]), 200)
+    for first, again_with in ((made_first, headers), (found, found_headers)):
+        again = api.client.post(f"{BASE}/carts", json=body, headers=again_with)
+        assert (again.status_code, again.text) == (first.status_code, first.text)
+    assert (made_first.status_code, found.status_code) == (201, 200)
+
+
 def test_fifty_devices_of_one_customer_get_one_cart(api: Api, hasty: Api) -> None:
     customer = f"customer-{uuid4()}"
 
@@ -58,6 +70,7 @@ def test_each_guest_gets_a_cart_of_their_own_and_a_retry_the_same(api: Api) -> N
     answers = [api.client.post(f"{BASE}/carts", headers=headers) for _ in range(2)]
     other = api.client.post(f"{BASE}/carts", json={})
     assert answers[0].json() == answers[1].json() != other.json()
+    assert [answer.status_code for answer in (*answers, other)] == [201, 201, 201]
     assert answers[1].headers["Idempotent-Replayed"] == "true"
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from engine.carts import Cart, CartRecord
 from engine.idempotency import Keyed, fingerprint, fresh_token
-from engine.orders import Order, OrderRecord, PaymentStatus
+from engine.orders import TRANSITIONS, Order, OrderRecord, PaymentStatus
 from engine.plans import Answer
 from engine.refusals import Refused
 from engine.stock import Adjust
@@ -29,15 +29,15 @@ WEIGHTS = {
     "add": 12,
     "set": 6,
     "coupon": 5,
-    "merge": 4,
+    "merge": 6,
     "check out": 10,
     "pay": 10,
-    "move": 6,
+    "move": 8,
     "look": 2,
     "adjust": 2,
 }
 NEWS = ("succeeded", "succeeded", "succeeded", "failed", "canceled", "processing", "requires_action")
-MOVES = ("processing", "processing", "shipped", "shipped", "delivered", "completed", "canceled", "returned")
+MOVES = ("processing", "shipped", "delivered", "completed", "canceled", "returned")
 
 
 class History:
@@ -132,14 +132,14 @@ class History:
             case "coupon":
                 about = (cart, pick(("TENTH", "TENTH", "TENTH", "")))
             case "merge":
-                guests = [token for token, record in self.open_carts() if not record.customer]
+                guests = [token for token, record in self.open_carts() if not record.customer and token != cart]
                 about = (cart, pick(guests) if guests and chance() < 0.9 else self.cart(), key)
             case "check out":
                 about = (cart, chance() < 0.6, pick((None, None, None, "bob", "eve")), key)
             case "pay":
                 about = (self.order(), pick(NEWS), key)
             case "move":
-                about = (self.order(), pick(MOVES), key)
+                about = (*self.move(), key)
             case "adjust":
                 about = (pick("ABCD"), pick((-2, -1, 1, 2)))
         return verb, *about
@@ -159,6 +159,12 @@ class History:
         if waiting and self.chance.random() < 0.6:
             return self.chance.choice(waiting)
         return self.chance.choice(list(self.orders)[-8:] or ["nobody"])
+
+    def move(self) -> tuple[str, str]:
+        """An order, and mostly a status that its life lets follow."""
+        order = self.chance.choice(list(self.orders)[-12:] or ["nobody"])
+        allowed = sorted(TRANSITIONS.get(self.orders[order].status, ())) if order in self.orders else ()
+        return order, self.chance.choice(allowed if allowed and self.chance.random() < 0.7 else MOVES)
 
     async def do(self, act: tuple[Any, ...], shop: Shop) -> Any:  # noqa: PLR0911 - one a verb
         verb, *rest = act

@@ -185,7 +185,7 @@ async def test_a_late_success_whose_units_are_gone_is_marked_for_a_refund(shop: 
     marked = await shop.pay(order, "succeeded", "tx-1")
     assert outline(marked) == ("refund_due", "succeeded", "none")
     assert (marked.record.refund_reason, marked.record.payment.transaction_id, marked.record.holds) == (
-        "paid too late: its units could not be had again",
+        "paid too late: its units, or its coupon, could not be had again",
         "tx-1",
         (),
     )

@@ -78,6 +78,18 @@ async def test_a_price_that_changes_soon_after_it_was_shown(redis_url: str, rese
 
 
 @each_combination
+async def test_fewer_units_after_a_change_of_the_price(redis_url: str, reserve_on: str, policy: str) -> None:
+    """The price shown is kept where it is honoured; elsewhere the line is touched, and has today's."""
+    async with store(redis_url, reserve_on, policy) as shop:
+        await shop.stock_up(A=5)
+        cart = await shop.open("bob")
+        await shop.add(cart, "A", 3)
+        shop.put(HALF_PRICE)
+        assert shown(await shop.set(cart, "A", 2)) == ((1_000, False) if policy == "locked" else (500, True))
+        assert (await shop.check_out(cart)).record.total == (2_000 if policy == "locked" else 1_000)
+
+
+@each_combination
 async def test_a_price_that_changes_and_a_shopper_who_comes_late(redis_url: str, reserve_on: str, policy: str) -> None:
     """A hold that ran out refuses first; where nothing was held, the changed price does, unless it is dynamic."""
     async with store(redis_url, reserve_on, policy) as shop:

@@ -270,9 +270,10 @@ async def test_a_trade_whose_reply_was_lost_and_that_is_sent_again_happens_once(
         before = await dump(redis)
         assert isinstance(await shard.trade(trade), Traded)
         assert await dump(redis) == before
+    at_last = await dump(redis)
     assert await shard.trade(trades[0]) == Changed()
     assert isinstance(await shard.trade(trades[1]), Traded)
-    assert await dump(redis) == before
+    assert await dump(redis) == at_last
 
 
 async def test_a_record_that_a_batch_removed_is_gone_for_the_next_of_that_batch(shard: Shard) -> None:

@@ -153,7 +153,7 @@ async def test_a_customer_goes_on_with_the_same_cart_and_its_holds_after_a_rebui
     await lose_redis(system)
     assert await system.desk.show_cart(CATALOGUE, token) == shown
     opened = await system.desk.open_cart(CATALOGUE, "bob")
-    assert isinstance(opened, Answer) and (opened.value.token, opened.is_new) == (token, False)
+    assert isinstance(opened, Answer) and (opened.value.token, opened.value.is_new) == (token, False)
     assert isinstance(await system.desk.check_out(CATALOGUE, token, checkout()), Answer)
     assert await system.counts("LIMITED") == (ON_HAND - LIMIT, 0, LIMIT)
     await system.flush()
@@ -261,7 +261,7 @@ async def test_what_redis_would_have_let_go_of_is_not_put_back_and_orders_are_sh
         shown = await system.desk.show_order(CATALOGUE, order.token)
         assert isinstance(shown, Order) and shown.record.status is order.record.status
     opened = await system.desk.open_cart(CATALOGUE, "bob")
-    assert isinstance(opened, Answer) and opened.is_new and opened.value.token != expired
+    assert isinstance(opened, Answer) and opened.value.is_new and opened.value.token != expired
 
 
 async def test_a_rebuild_applies_what_was_not_flushed_of_carts_and_orders_first(system: System) -> None:

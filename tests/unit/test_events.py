@@ -69,7 +69,12 @@ GOOD: dict[Kind, Body] = {
 
 
 def test_an_entry_of_trades_tells_the_kind_of_each_of_its_events() -> None:
-    told: list[tuple[str, object]] = [("commit", GOOD["commit"]), ("order", GOOD["order"]), ("reserve", 7), ("what", [])]
+    told: list[tuple[str, object]] = [
+        ("commit", GOOD["commit"]),
+        ("order", GOOD["order"]),
+        ("reserve", 7),
+        ("what", []),
+    ]
     entry = read_entry("1-4", fields_of("trade", *told))
     first, second, third, fourth = entry.events
     assert first == Event(1, 1, 1_700_000_000_000, "commit", GOOD["commit"])

@@ -30,7 +30,7 @@ CATALOGUE = Catalogue(1, (), (TEE, GONE), VARIANTS)
 
 def line(sku: str, quantity: int, left_ms: int, side: str) -> CartLine:
     """A line whose hold lives for `left_ms` more, or ran out."""
-    times = (NOW_MS - 10_000, NOW_MS + left_ms)
+    times = (NOW_MS - (10_000 if side == "t" else 20_000), NOW_MS + left_ms)
     return CartLine(sku, f"var_{sku}", quantity, f"{side}-{sku}", *times, 1_000, 0, 1_000, ())
 
 
@@ -127,8 +127,10 @@ def test_with_room_for_all_nothing_that_is_sold_is_lost_and_the_longer_life_coun
         assert after[sku].quantity == min(MAX_QUANTITY, sum(each.quantity for each in both))
         if source.line(sku) is None:
             continue
-        live = [each.until_ms for each in both if scene.is_held(each)]
-        assert after[sku].until_ms == max(live, default=NOW_MS + 900_000)
+        live = [each for each in both if scene.is_held(each)]
+        assert after[sku].until_ms == max((each.until_ms for each in live), default=NOW_MS + 900_000)
+        if after[sku] not in target.lines:
+            assert after[sku].held_since_ms == min((each.held_since_ms for each in live), default=NOW_MS)
     told = {each.sku for each in merged.answer.not_merged} - {"G"}
     assert all(after[sku].quantity == MAX_QUANTITY for sku in told)
 
