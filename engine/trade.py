@@ -131,7 +131,7 @@ def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, .
     memory = trade.remember and (
         places.of(keys.memory(trade.remember.token)),
         trade.remember.fingerprint,
-        trade.remember.text.decode(),
+        msgspec.json.encode((trade.remember.fingerprint, trade.remember.text.decode())).decode(),
     )
     arguments = (
         swept,

@@ -268,24 +268,25 @@ local function is_anything_due()
 end
 
 -- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered.
-local memories, fresh_memories = {}, {}
+local memories, memory_texts, fresh_memories = {}, {}, {}
 
 local function recall(key)
   if memories[key] == nil then
-    local value = redis.call('GET', key)
-    memories[key] = value and cjson.decode(value) or false
+    local text = memory_texts[key] or redis.call('GET', key)
+    memories[key] = text and cjson.decode(text) or false
   end
   return memories[key]
 end
 
-local function remember(key, memory)
-  memories[key] = memory
+-- Keeps a memory, told as JSON.
+local function remember(key, text)
+  memories[key], memory_texts[key] = nil, text
   fresh_memories[#fresh_memories + 1] = key
 end
 
 local function save_memories()
   for _, key in ipairs(fresh_memories) do
-    redis.call('SET', key, cjson.encode(memories[key]), 'PX', RETENTION_MS)
+    redis.call('SET', key, memory_texts[key], 'PX', RETENTION_MS)
   end
 end
 
@@ -298,7 +299,7 @@ local function once(operation, key, fingerprint, judge, replay)
   end
   local answer, result = judge(operation)
   if key and result ~= nil then
-    remember(key, { fingerprint, result })
+    remember(key, cjson.encode({ fingerprint, result }))
   end
   return answer
 end
@@ -317,7 +318,7 @@ local function emit(kind, events, encoded)
   if #fresh_memories > 0 then
     local travelling = {}
     for i, key in ipairs(fresh_memories) do
-      travelling[i] = { last_part(key), cjson.encode(memories[key]) }
+      travelling[i] = { last_part(key), memory_texts[key] }
     end
     entry[#entry + 1] = 'memories'
     entry[#entry + 1] = cjson.encode(travelling)

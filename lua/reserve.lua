@@ -170,7 +170,7 @@ end
 if #events > 0 then
   for group, fresh in pairs(groups) do
     if fresh.any_held then
-      remember(group, { fresh.fingerprint, fresh.answers })
+      remember(group, cjson.encode({ fresh.fingerprint, fresh.answers }))
     end
   end
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')

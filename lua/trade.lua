@@ -2,7 +2,7 @@
 -- KEYS:    prelude; base… = the operation's keys, named below by their place among them, from 0
 -- ARGV:    operation [base, swept, reference, reason, memory or null, known, ended, sold, made, returned, counted, put,
 --          windows]
---          memory    [place, fingerprint, text]: what a retry is answered
+--          memory    [place, fingerprint, memory as JSON]: what a retry is answered
 --          known     [[place, version]…]: records that this was judged by; version 0: there is none
 --          ended     [place…]: holds to give back, where they still live
 --          sold      [place…]: holds to sell, which must still live
@@ -286,8 +286,10 @@ local function judge(operation)
   take_back(operation)
   count_coupons(operation)
   put_records(operation)
-  local memory = operation[MEMORY]
-  return { 'done' }, memory ~= cjson.null and memory[3] or nil
+  if operation[MEMORY] ~= cjson.null then
+    remember(at(operation, operation[MEMORY][1]), operation[MEMORY][3])
+  end
+  return { 'done' }
 end
 
 local function replay(_, text)
