@@ -33,8 +33,8 @@ format: $(INSTALLED) ## rewrite the sources as `check` wants them
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: $(INSTALLED) ## open a drop on a running system (start it with `make up`) and check its books
-	@$(RUN) -m cli.main bench drop
+bench: $(INSTALLED) ## measure it beside other designs, against its targets: about 5 minutes, report in .bench
+	@$(RUN) -m cli.main bench all
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	$(COMPILE) --group build --output-file requirements-build.lock

@@ -1,16 +1,20 @@
-"""`holdfast bench`: load for a running system, with the books compared at the end."""
+"""`holdfast bench`: what the system can do, measured on systems of its own; and load for a running one."""
 
 from __future__ import annotations
 
 import click
 
-from benchmarks import drop, replay
+from benchmarks import bench, drop, replay
 
 
-@click.group("bench")
+@click.group("bench", cls=bench.Bench)
 def command() -> None:
-    """Put load on a running system (start one with `holdfast up`) and prove afterwards that its books balance."""
+    """Measure, and prove afterwards that the books balance.
+
+    `drop` and `replay` load a running system (start one with `holdfast up`). All others start their own: `all`, or one
+    scenario, beside other designs of the same service, with the figures against their targets.
+    """
 
 
-command.add_command(drop.command)
-command.add_command(replay.command)
+for found in (drop.command, replay.command, *bench.commands()):
+    command.add_command(found)

@@ -1,0 +1,1 @@
+"""Findings: figures against their targets, the machine they are from, and how both are shown."""

@@ -1,0 +1,1 @@
+"""The harness: systems that are started, loaded in turns, measured, and held to their promises."""

@@ -1,0 +1,1 @@
+"""Load clients: what is sent, how it is timed, and what came back."""

@@ -1,0 +1,73 @@
+"""`latency`: holds at a constant arrival rate, each timed from the moment at which it was due."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+
+from benchmarks.findings.figures import Chart, Figure, Result, Turn, paired, ratio, spread
+from benchmarks.harness.stage import HOT, Stage, hold_step, note_limits, sku_name
+from benchmarks.harness.turns import Contender, in_turns
+
+TITLE = "hold latency, open-loop"
+CONNECTIONS = 256
+HALF = 0.5
+OTHER_LOADS = (0.1, 0.3, 0.7, 0.9)
+"""Shares of the maximum; what is held against a target is taken at half of it, in turns."""
+
+
+def run(stage: Stage) -> Result:
+    """Percentiles at half of the maximum beside `noop` at the same rate; then at other loads, for the chart."""
+    result = Result(scenario="latency", title=TITLE, counted="holds")
+    maximum = stage.measured_maximum()
+    contenders: list[Contender] = [stage.stocked(HOT), stage.peer("noop")]
+
+    def take(contender: Contender, share: float) -> Turn:
+        plan = stage.plan(
+            hold_step(sku_name(HOT)), rate=maximum * share, connections=CONNECTIONS, seconds=stage.options.seconds
+        )
+        turn, _ = stage.turn(contender, plan, HOT)
+        stage.told(
+            f"  {turn.contender:<16} {maximum * share:>10,.0f} holds/s: p50 {turn.p50_ms:.2f} ms, "
+            f"p99 {turn.p99_ms:.2f} ms, p99.9 {turn.p999_ms:.2f} ms"
+        )
+        return turn
+
+    result.turns = in_turns([partial(take, contender, HALF) for contender in contenders], stage.options.rounds)
+    note_limits(result)
+    ours, theirs = ([turn for turn in result.turns if turn.contender == found.name] for found in contenders)
+    result.figures.append(
+        ratio(
+            "p99, over noop at the same rate",
+            paired([turn.p99_ms for turn in ours], [turn.p99_ms for turn in theirs]),
+            "latency",
+            note=f"{maximum * HALF:,.0f} holds/s",
+        )
+    )
+    for name, turns in (("holdfast", ours), ("noop", theirs)):
+        for percentile, field in (("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms")):
+            values = [getattr(turn, field) for turn in turns]
+            result.figures.append(Figure(f"{percentile} of {name}", "ms", spread(values)))
+    by_load = {share: [take(contender, share) for contender in contenders] for share in OTHER_LOADS} | {
+        HALF: [_median(ours), _median(theirs)]
+    }
+    result.charts.append(_chart(maximum, by_load))
+    return result
+
+
+def _median(turns: list[Turn]) -> Turn:
+    p50, p99, p999 = (spread([getattr(turn, name) for turn in turns]).value for name in ("p50_ms", "p99_ms", "p999_ms"))
+    return replace(turns[0], p50_ms=p50, p99_ms=p99, p999_ms=p999)
+
+
+def _chart(maximum: float, by_load: dict[float, list[Turn]]) -> Chart:
+    loads = sorted(by_load)
+    lines = {
+        f"{name} {percentile}": [(share * maximum, getattr(by_load[share][place], field)) for share in loads]
+        for place, name in enumerate(("Holdfast", "noop"))
+        for percentile, field in (("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms"))
+    }
+    return Chart(
+        "latency", "Latency of holds by load, from their intended start", "holds a second", "ms", lines, log_y=True
+    )
