@@ -134,7 +134,7 @@ class CartItemRoutes(Controller):
         "/{sku:str}",
         opt=allow("storefront"),
         summary="Set a line's quantity",
-        responses=problems(*TOUCHING, "unknown-cart-item", "unknown-sku"),
+        responses=problems(*TOUCHING, "unknown-cart-item", "unknown-sku", "currency-mismatch"),
     )
     async def set_item(
         self, request: ApiRequest, cart_id: FromPath[str], sku: FromPath[str], data: JSONBody[QuantityRequest]

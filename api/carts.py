@@ -13,9 +13,8 @@ from api.authentication import Caller, allow
 from api.categories import MAX_ID_LENGTH
 from api.coupons import CouponCode
 from api.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.holds import MAX_CUSTOMER_LENGTH, CustomerId, Quantity
-from api.prices import AppliedRuleView
-from api.pricing_rules import Money
+from api.holds import MAX_CUSTOMER_LENGTH, WITHOUT_CONTROLS, CustomerId, Quantity
+from api.prices import AppliedRuleView, UnitPrice
 from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
@@ -33,7 +32,10 @@ CartId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, examples=["
 NamedCustomer = Annotated[
     str | None,
     QueryParameter(
-        min_length=1, max_length=MAX_CUSTOMER_LENGTH, description="For whom it is asked; another's cart answers 403"
+        min_length=1,
+        max_length=MAX_CUSTOMER_LENGTH,
+        pattern=WITHOUT_CONTROLS,
+        description="For whom it is asked; another's cart answers 403",
     ),
 ]
 
@@ -68,9 +70,9 @@ class CartItemView(Struct, frozen=True):
     sku: Sku
     variant_id: Annotated[str, Meta(examples=["var_3q2-7wEAAAAAAAAAAAAAAA"])]
     quantity: Quantity
-    unit_price: Annotated[Money, Meta(examples=[55_000])]
+    unit_price: Annotated[UnitPrice, Meta(examples=[55_000])]
     discount: Annotated[int, Meta(ge=0, examples=[5_500])]
-    final_price: Annotated[Money, Meta(examples=[49_500])]
+    final_price: Annotated[UnitPrice, Meta(examples=[49_500])]
     total_price: Annotated[int, Meta(ge=0, examples=[297_000])]
     applied_rules: list[AppliedRuleView]
     reserved_until: Moment | None

@@ -78,6 +78,7 @@ CHECKING_OUT = problems(
     "insufficient-stock",
     "customer-limit-exceeded",
     "product-discontinued",
+    "currency-mismatch",
     "price-changed",
     "coupon-not-applicable",
     "coupon-limit-reached",

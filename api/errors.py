@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
     "validation-failed": Kind(400, "The request is not valid", "Malformed JSON, a wrong type, a value out of range."),
     "idempotency-key-required": Kind(400, "An Idempotency-Key is required", "The call must be safe to repeat."),
     "unauthenticated": Kind(401, "No valid API key", "No key was sent, or one that is unknown or revoked."),
-    "forbidden": Kind(403, "The API key may not do this", "A storefront key on an operator route."),
+    "forbidden": Kind(403, "This is not allowed", "A storefront key on an operator route, or another customer's cart."),
     "not-found": Kind(404, "There is nothing here", "No route has this path."),
     "unknown-sku": Kind(404, "Unknown SKU", "No stock was ever created for a SKU."),
     "unknown-hold": Kind(404, "Unknown hold", "No hold has this id, or it ended long ago."),

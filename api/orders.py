@@ -15,8 +15,7 @@ from api.catalogue import position_of
 from api.errors import PROTECTED_CODES, Problem, problems
 from api.holds import MAX_CUSTOMER_LENGTH, WITHOUT_CONTROLS, CustomerId, Quantity
 from api.pages import DEFAULT_LIMIT, Cursor, Limit, encode_cursor
-from api.prices import AppliedRuleView
-from api.pricing_rules import Money
+from api.prices import AppliedRuleView, UnitPrice
 from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
@@ -68,9 +67,9 @@ class OrderItemView(Struct, frozen=True):
     product_id: Annotated[str, Meta(examples=["prod_3q2-7wEAAAAAAAAAAAAAAA"])]
     name: Annotated[str, Meta(examples=["Harbour T-shirt"])]
     quantity: Quantity
-    unit_price: Annotated[Money, Meta(examples=[55_000])]
+    unit_price: Annotated[UnitPrice, Meta(examples=[55_000])]
     discount: Annotated[int, Meta(ge=0, examples=[5_500])]
-    final_price: Annotated[Money, Meta(examples=[49_500])]
+    final_price: Annotated[UnitPrice, Meta(examples=[49_500])]
     total_price: Annotated[int, Meta(ge=0, examples=[297_000])]
     applied_rules: list[AppliedRuleView]
 
@@ -246,7 +245,10 @@ class OrderRoutes(Controller):
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
         customer_id: Annotated[
-            str | None, QueryParameter(min_length=1, max_length=MAX_CUSTOMER_LENGTH, description="Of one customer")
+            str | None,
+            QueryParameter(
+                min_length=1, max_length=MAX_CUSTOMER_LENGTH, pattern=WITHOUT_CONTROLS, description="Of one customer"
+            ),
         ] = None,
         status: Annotated[OrderStatus | None, QueryParameter(description="In this status")] = None,
     ) -> Response[OrderPage]:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from api.authentication import allow
 from api.categories import MAX_ID_LENGTH
 from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.pricing_rules import MAX_WORD_LENGTH, Money
+from api.pricing_rules import MAX_WORD_LENGTH
 from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
@@ -22,6 +22,8 @@ from engine.holds import MAX_QUANTITY
 from engine.pricing import Kind, Price
 from engine.quotes import quote
 from persistence.moments import ms_of
+
+UnitPrice = Annotated[int, Meta(ge=0, description="Of one unit, in minor units")]
 
 
 class AppliedRuleView(Struct, frozen=True):
@@ -36,10 +38,10 @@ class AppliedRuleView(Struct, frozen=True):
 class PriceView(Struct, frozen=True):
     """A price: `unit_price = list_price - discount` for one unit, `total_price` for all of them."""
 
-    unit_price: Annotated[Money, Meta(examples=[49_500])]
+    unit_price: Annotated[UnitPrice, Meta(examples=[49_500])]
     total_price: Annotated[int, Meta(ge=0, examples=[495_000])]
     currency: Annotated[str, Meta(examples=["EUR"])]
-    list_price: Annotated[Money, Meta(description="Of one unit before any rule", examples=[55_000])]
+    list_price: Annotated[UnitPrice, Meta(description="Of one unit before any rule", examples=[55_000])]
     discount: Annotated[int, Meta(ge=0, description="Off one unit, the sum of what the rules take", examples=[5_500])]
     applied_rules: list[AppliedRuleView]
 

@@ -41,6 +41,7 @@ from engine.idempotency import fresh_token
 from engine.shard import Shard
 from engine.variant_stock import write_off_unsold
 from persistence import products as stored
+from persistence import stock as stored_stock
 from persistence import variants as stored_variants
 from persistence.catalogue import note_deletion
 
@@ -192,7 +193,8 @@ async def remove(resources: Resources, headers: RawHeaders, product_id: str) -> 
         if refusal is not None:
             return refusal
         variants = change.catalogue.variants_of(product_id)
-        if await _write_off_all(resources.shard, variants):
+        was_sold = await stored_stock.was_sold(change.connection, [variant.sku for variant in variants])
+        if not was_sold and await _write_off_all(resources.shard, variants):
             for variant in variants:
                 await stored_variants.delete(change.connection, variant.id)
                 await note_deletion(change.connection, variant.id, change.version)

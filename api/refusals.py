@@ -54,6 +54,10 @@ def _refused_trade(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusa
         case Refusal.PRODUCT_DISCONTINUED:
             gone = tuple(ProblemLine(sku) for sku in refusal.skus)
             return problem("product-discontinued", f"The shop does not sell {_list(refusal.skus)} now.", lines=gone)
+        case Refusal.CURRENCY_MISMATCH:
+            other = tuple(ProblemLine(sku) for sku in refusal.skus)
+            detail = f"The cart is in {refusal.reason}; {_list(refusal.skus)} is sold in another currency."
+            return problem("currency-mismatch", detail, lines=other)
         case Refusal.COUPON_NOT_APPLICABLE:
             detail = f"The coupon takes nothing off this cart: {refusal.reason.replace('-', ' ')}."
             return problem("coupon-not-applicable", detail, reason=refusal.reason)

@@ -45,6 +45,7 @@ from engine.refusals import Refusal, Refused
 from engine.shard import Shard
 from engine.stock import MAX_COUNT, Sku, StockLevel
 from engine.variant_stock import count, establish, write_off_unsold
+from persistence import stock as stored_stock
 from persistence import variants as stored
 from persistence.catalogue import note_deletion
 
@@ -86,7 +87,7 @@ class VariantRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VariantView(Struct, frozen=True):
-    """A variant and its stock now. A `retired` one was sold or reserved when it was deleted, and is not listed."""
+    """A variant and its stock now. A `retired` one was sold or reserved when it was deleted, and is sold no more."""
 
     id: VariantId
     product_id: ProductId
@@ -217,7 +218,8 @@ async def remove(resources: Resources, headers: RawHeaders, variant_id: str) -> 
         refusal = unmet(headers, variant.version)
         if refusal is not None:
             return refusal
-        if await write_off_unsold(resources.shard, variant.sku):
+        was_sold = await stored_stock.was_sold(change.connection, [variant.sku])
+        if not was_sold and await write_off_unsold(resources.shard, variant.sku):
             await stored.delete(change.connection, variant_id)
             await note_deletion(change.connection, variant_id, change.version)
             return Reply(204, None)

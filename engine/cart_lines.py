@@ -65,6 +65,8 @@ def set_quantity(scene: Scene, token: str, record: CartRecord, sku: str, quantit
     found = scene.product_of(old)
     if found is None or (not scene.is_sold(*found) and not (scene.is_held(old) and quantity < old.quantity)):
         return Refused(Refusal.PRODUCT_DISCONTINUED, skus=(sku,))
+    if not scene.is_priced_in(old, record.currency):
+        return Refused(Refusal.CURRENCY_MISMATCH, skus=(sku,), reason=record.currency)
     line = _line(scene, old, found, quantity, old.user_tier, old.promo_code)
     return _plan(scene, token, record, _with(record, line), old, line, record.currency)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.catalogue import Catalogue, Product, ProductStatus, Variant
 from engine.coupons import CouponLine, Objection, discount_of
-from engine.idempotency import derive_token
+from engine.idempotency import derive_token, fresh_nonce
 from engine.pricing import AppliedRule, Price
 from engine.quotes import quote
 from engine.refusals import PriceChange, Refusal, Refused
@@ -51,7 +51,8 @@ class CartRecord(Struct, frozen=True, array_like=True):
     """A cart as Redis keeps it; `version` grows with every change. Times are ms since 1970 by Redis' clock.
 
     `customer` is "" for a guest, `currency` and `coupon` (its code) are "" for none. `order` is the token of the order
-    that it became or is being paid as, or that was given up; any change of a line forgets the latter.
+    that it became or is being paid as, or that was given up; any change of a line forgets the latter. `nonce` tells
+    this version from one that another process made of the same cart in the same moment.
     """
 
     version: int
@@ -63,6 +64,7 @@ class CartRecord(Struct, frozen=True, array_like=True):
     lines: tuple[CartLine, ...] = ()
     coupon: str = ""
     order: str = ""
+    nonce: str = ""
 
     def line(self, sku: str) -> CartLine | None:
         return next((line for line in self.lines if line.sku == sku), None)
@@ -133,6 +135,11 @@ class Scene(Struct, frozen=True):
         product = None if variant is None else self.catalogue.product(variant.product_id)
         return None if product is None or variant is None else (product, variant)
 
+    def is_priced_in(self, line: CartLine, currency: str) -> bool:
+        """Whether the shop asks for this currency for it; what is no more has none."""
+        found = self.product_of(line)
+        return found is not None and found[0].currency == currency
+
     def is_sold(self, product: Product, variant: Variant) -> bool:
         """Whether the shop sells it now."""
         return product.status is ProductStatus.ACTIVE and not variant.retired
@@ -190,6 +197,8 @@ def _appraise_line(scene: Scene, record: CartRecord, line: CartLine) -> CartItem
     unit_price, discount, final_price, applied = line.unit_price, line.discount, line.final_price, line.applied_rules
     changed = line.price_changed
     today = None if record.status != "open" or scene.honours(line) else scene.price_today(line)
+    if not scene.is_priced_in(line, record.currency):
+        today = None
     if today is not None:
         unit_price, discount, final_price = today.unit_price, today.discount, today.final_price
         applied = today.applied_rules
@@ -254,7 +263,7 @@ def unusable(record: CartRecord, named_customer: str | None) -> Refused | None:
 def renewed(scene: Scene, record: CartRecord, **changes: object) -> CartRecord:
     """The next version of a cart, whose life begins anew."""
     expires_ms = scene.now_ms + scene.settings.cart_life_s * 1000
-    return replace(record, version=record.version + 1, expires_ms=expires_ms, **changes)
+    return replace(record, version=record.version + 1, nonce=fresh_nonce(), expires_ms=expires_ms, **changes)
 
 
 def known_cart(token: str, record: CartRecord | None) -> Known:

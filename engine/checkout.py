@@ -77,7 +77,7 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     return Plan(trade, Order(order_token, order))
 
 
-def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:
+def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:  # noqa: PLR0911 - one a refusal
     if not record.lines:
         return Refused(Refusal.CART_EMPTY)
     dead = tuple(line.sku for line in record.lines if line.hold and not scene.is_held(line))
@@ -86,6 +86,9 @@ def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:
     gone = tuple(line.sku for line in record.lines if not _is_sold(scene, line))
     if gone:
         return Refused(Refusal.PRODUCT_DISCONTINUED, skus=gone)
+    foreign = tuple(line.sku for line in record.lines if not scene.is_priced_in(line, record.currency))
+    if foreign:
+        return Refused(Refusal.CURRENCY_MISMATCH, skus=foreign, reason=record.currency)
     changes = price_changes(record, cart)
     if changes and scene.settings.price_policy != "dynamic":
         return Refused(Refusal.PRICE_CHANGED, prices=changes)

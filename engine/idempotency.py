@@ -9,6 +9,7 @@ import secrets
 import msgspec
 
 TOKEN_BYTES = 16
+NONCE_BYTES = 6
 FINGERPRINT_BYTES = 8
 MAX_KEY_LENGTH = 255
 MAX_TOKEN_LENGTH = 64
@@ -33,6 +34,11 @@ def token_in(text: str, prefix: str) -> str | None:
     if token == text or not 1 <= len(token) <= MAX_TOKEN_LENGTH or not token.isascii():
         return None
     return token if token.replace("-", "").replace("_", "").isalnum() else None
+
+
+def fresh_nonce() -> str:
+    """What tells two things apart that were made at once: 48 random bits."""
+    return _text(secrets.token_bytes(NONCE_BYTES))
 
 
 def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:

@@ -66,7 +66,7 @@ def plan_merge(scene: Scene, sides: Sides, room: Mapping[str, Room]) -> Plan[Car
         had = 0 if old is None else old.quantity
         wanted = line.quantity + had
         kept, reason = _fit(scene, line, old, room.get(line.sku), wanted)
-        if sides.source.currency != currency:
+        if sides.source.currency != currency or not scene.is_priced_in(line, currency):
             kept, reason = 0, CURRENCY
         elif old is None and len(lines) >= MAX_LINES:
             kept, reason = 0, FULL

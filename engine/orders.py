@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from engine.idempotency import fresh_nonce
 from engine.pricing import AppliedRule
 from engine.settings import Settings
 from engine.trade import Counted, Known, Put
@@ -91,7 +92,8 @@ class OrderRecord(Struct, frozen=True, array_like=True):
     """An order as Redis keeps it; `version` grows with every change. Money in minor units of `currency`.
 
     `customer` is "" for a guest; `coupon_id` and `coupon` (its code) are "" for none. `stock` says where its units are:
-    in the holds `holds`, sold, given up before they were sold, or back on the shelf.
+    in the holds `holds`, sold, given up before they were sold, or back on the shelf. `nonce` tells this version from
+    one that another process made of the same order in the same moment.
     """
 
     version: int
@@ -115,6 +117,7 @@ class OrderRecord(Struct, frozen=True, array_like=True):
     timeline: tuple[Step, ...]
     tracking_number: str = ""
     refund_reason: str = ""
+    nonce: str = ""
 
     @property
     def is_waiting(self) -> bool:
@@ -133,6 +136,7 @@ class OrderRecord(Struct, frozen=True, array_like=True):
             timeline=self.timeline[:1],
             tracking_number="",
             refund_reason="",
+            nonce="",
         )
 
 
@@ -153,7 +157,12 @@ decode_order = msgspec.json.Decoder(OrderRecord).decode
 def moved(record: OrderRecord, status: OrderStatus, now_ms: int, reason: str = "", **changes: object) -> OrderRecord:
     """The next version of an order, in another status."""
     timeline = (*record.timeline, Step(status, now_ms, reason))
-    return replace(record, version=record.version + 1, status=status, updated_ms=now_ms, timeline=timeline, **changes)
+    return changed(record, now_ms, status=status, timeline=timeline, **changes)
+
+
+def changed(record: OrderRecord, now_ms: int, **changes: object) -> OrderRecord:
+    """The next version of an order."""
+    return replace(record, version=record.version + 1, nonce=fresh_nonce(), updated_ms=now_ms, **changes)
 
 
 def kept_ms(record: OrderRecord, settings: Settings) -> int:

@@ -15,6 +15,7 @@ from engine.orders import (
     OrderRecord,
     OrderStatus,
     PaymentStatus,
+    changed,
     counted,
     moved,
     put_order,
@@ -27,6 +28,8 @@ WINDOW_OVER = "the payment window was over"
 PAYMENT_ENDED = {PaymentStatus.FAILED: "the payment failed", PaymentStatus.CANCELED: "the payment was canceled"}
 SHOP_CANCELED = "paid after the order was canceled"
 UNITS_GONE = "paid too late: its units, or its coupon, could not be had again"
+
+PAID_BEFORE = "{} after it was paid"
 
 NO_WINDOW = 0
 
@@ -84,7 +87,12 @@ def plan_transition(
     if to not in (OrderStatus.CANCELED, OrderStatus.RETURNED) or record.stock != "sold":
         return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
     gives_coupon_back = to is OrderStatus.CANCELED and record.is_coupon_counted
-    fresh = replace(fresh, stock="returned", is_coupon_counted=record.is_coupon_counted and not gives_coupon_back)
+    fresh = replace(
+        fresh,
+        stock="returned",
+        is_coupon_counted=record.is_coupon_counted and not gives_coupon_back,
+        refund_reason=PAID_BEFORE.format(to),
+    )
     trade = _trade(
         scene,
         known,
@@ -114,7 +122,7 @@ def plan_release(
 
 
 def _sell(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord | None) -> Plan[Order]:
-    fresh = replace(paid, version=paid.version + 1, updated_ms=scene.now_ms, stock="sold", holds=())
+    fresh = changed(paid, scene.now_ms, stock="sold", holds=())
     trade = _trade(
         scene,
         known,
@@ -130,14 +138,7 @@ def _revive(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord
     """The units are claimed anew and sold; what the order still held may serve for it."""
     coupon = scene.catalogue.coupon_of_id(paid.coupon_id) if paid.coupon_id else None
     limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
-    fresh = replace(
-        paid,
-        version=paid.version + 1,
-        updated_ms=scene.now_ms,
-        stock="sold",
-        holds=(),
-        is_coupon_counted=bool(paid.coupon_id),
-    )
+    fresh = changed(paid, scene.now_ms, stock="sold", holds=(), is_coupon_counted=bool(paid.coupon_id))
     if paid.status is not OrderStatus.CREATED:
         fresh = moved(replace(fresh, version=paid.version), OrderStatus.CREATED, scene.now_ms, "paid late")
     trade = _trade(
@@ -196,7 +197,7 @@ def _mark_refund_due(
 
 
 def _note(scene: Scene, known: KnownOrder, paid: OrderRecord) -> Plan[Order]:
-    fresh = replace(paid, version=paid.version + 1, updated_ms=scene.now_ms)
+    fresh = changed(paid, scene.now_ms)
     return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
 
 

@@ -15,7 +15,14 @@ COMMAND_TIMEOUT_S = 30
 IDLE_IN_TRANSACTION_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 
-FAULTS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError, TimeoutError)
+FAULTS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that died in the midst of a question says so
+    asyncpg.CannotConnectNowError,
+    OSError,
+    TimeoutError,
+)
 """What a database that is down, starting or out of reach raises."""
 
 

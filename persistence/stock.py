@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from persistence.moments import ms_of
-from persistence.pool import Pool
+from persistence.pool import Connection, Pool
 from persistence.sql import queries
 
 _SEQ_BITS = 40
@@ -45,6 +45,11 @@ async def ledger(pool: Pool, sku: str, before: int | None, limit: int) -> list[L
         )
         for row in rows
     ]
+
+
+async def was_sold(connection: Connection, skus: list[str]) -> bool:
+    """Whether any unit of these was ever sold, as far as it is flushed; also one that came back."""
+    return bool(await connection.fetchval(queries("stock")["was_sold"], skus))
 
 
 async def knows(pool: Pool, sku: str) -> bool:

@@ -9,3 +9,7 @@ LIMIT $4;
 -- name: knows_sku
 -- Whether a SKU was ever flushed.
 SELECT EXISTS (SELECT FROM stock_levels WHERE sku = $1);
+
+-- name: was_sold
+-- Whether any of these SKUs ever sold.
+SELECT EXISTS (SELECT FROM stock_ledger WHERE sku = ANY ($1::text[]) AND kind = 'commit');

@@ -300,3 +300,22 @@ def test_a_coupon_shows_what_it_takes_off_and_can_be_taken_off_again(api: Api) -
     found = made(api.client.put(f"{path}/items/{variant['sku']}", json={"quantity": 1}), 200)
     assert (found["discount"], found["coupon_note"]) == (0, "minimum-not-reached")
     assert made(api.client.delete(f"{path}/coupon"), 200)["coupon"] is None
+
+
+def test_what_changed_its_currency_is_not_sold_in_the_carts(hasty: Api) -> None:
+    foreign, here = thing(hasty, price=1_000, currency="JPY"), thing(hasty, price=100, currency="JPY")
+    cart = cart_with(hasty, here["sku"])
+    made(add(hasty, cart, foreign["sku"]), 200)
+    body = {"name": "Mug", "base_price": 15, "currency": "EUR"}
+    made(hasty.client.put(f"{BASE}/products/{foreign['product_id']}", json=body), 200)
+    time.sleep(1.05)
+    shown = show(hasty, cart)
+    assert (shown["currency"], shown["total"]) == ("JPY", 1_100)
+    path = f"{BASE}/carts/{cart}/items"
+    problem = assert_problem(
+        hasty.client.put(f"{path}/{foreign['sku']}", json={"quantity": 1}), 409, "currency-mismatch"
+    )
+    assert problem["lines"] == [{"sku": foreign["sku"]}]
+    made(hasty.client.delete(f"{path}/{foreign['sku']}"), 200)
+    made(hasty.client.put(f"{path}/{here['sku']}", json={"quantity": 1}), 200)
+    assert show(hasty, cart)["total"] == 100

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from jobs.flush import flush_once
 from tests.api.catalogue import made
 from tests.api.process import Api, assert_problem
 from tests.api.shop import BASE, cart_with, check_out, counts, key, limit_customer, move, pay, thing
@@ -67,8 +68,8 @@ def test_canceling_and_returning_put_the_units_back_once(api: Api, way: tuple[st
     variant, customer = limit_customer(api, stock=5, customer_limit=2), f"customer-{uuid4()}"
     order = ordered(api, variant["sku"], 2, customer)
     assert counts(api, variant["sku"]) == (3, 0, 2)
-    for to in way:
-        made(move(api, order, to), 200)
+    answers = [made(move(api, order, to), 200) for to in way]
+    assert answers[-1]["refund_due"] == f"{way[-1]} after it was paid"
     assert counts(api, variant["sku"]) == (5, 0, 0)
     assert_problem(move(api, order, way[-1]), 409, "transition-not-allowed")
     assert counts(api, variant["sku"]) == (5, 0, 0)
@@ -125,5 +126,14 @@ def test_unknown_orders_and_malformed_requests_are_refused(api: Api) -> None:
         assert_problem(api.client.post(f"{BASE}/orders/{order}/payment", json=body), 400, "validation-failed")
     for body in ({}, {"to": "created"}, {"to": "refund_due"}, {"to": "shipped", "tracking_number": ""}):
         assert_problem(api.client.post(f"{BASE}/orders/{order}/transitions", json=body), 400, "validation-failed")
-    for query in ({"status": "lost"}, {"cursor": "!"}, {"limit": 0}):
+    for query in ({"status": "lost"}, {"cursor": "!"}, {"limit": 0}, {"customer_id": "a\x00"}):
         assert_problem(api.client.get(f"{BASE}/orders", params=query), 400, "validation-failed")
+
+
+def test_what_was_sold_and_came_back_is_retired_not_deleted(api: Api) -> None:
+    variant = thing(api)
+    order = ordered(api, variant["sku"])
+    made(move(api, order, "canceled"), 200)
+    flush_once(api.settings)
+    assert made(api.client.delete(f"{BASE}/variants/{variant['id']}"), 200)["retired"] is True
+    assert made(api.client.delete(f"{BASE}/products/{variant['product_id']}"), 200)["status"] == "discontinued"

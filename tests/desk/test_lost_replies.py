@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from engine.carts import Cart
 from engine.plans import Answer
-from tests.desk.shop import Shop, lines_of
+from engine.refusals import Refused
+from tests.desk.shop import Shop, another_process, lines_of, open_shop
 
 pytestmark = pytest.mark.anyio
 
@@ -86,3 +88,25 @@ async def test_an_order_takes_each_step_once(shop: Shop, lose_a_reply: Losing) -
         assert moved.value.record.status == to
     assert await shop.counts("A") == (9, 0, 0)
     assert isinstance(await shop.show(order.record.cart_token), Cart)
+
+
+async def test_two_processes_that_do_the_same_in_the_same_moment_do_it_twice(redis_url: str) -> None:
+    """Their judgements are alike to the millisecond; neither may take the other's record for its own."""
+    async with (
+        open_shop(redis_url, reserve_on="checkout") as shop,
+        another_process(shop.settings, shop.redis, shop.stored) as other,
+    ):
+        await shop.stock_up(A=1_000)
+        other.now_ms, other.catalogue = shop.now_ms, shop.catalogue
+        for _ in range(30):
+            cart = await shop.open()
+            await asyncio.gather(*(each.add(cart, "A") for each in (shop, other, shop, other)))
+            assert lines_of(await shop.show(cart)) == {"A": (4, "listed")}
+
+
+async def test_of_two_processes_that_move_an_order_at_once_one_is_refused(shop: Shop, other: Shop) -> None:
+    await shop.stock_up(A=100)
+    for _ in range(10):
+        order = await shop.ordered()
+        moved = await asyncio.gather(*(each.try_move(order, "processing") for each in (shop, other)))
+        assert sum(isinstance(answer, Refused) for answer in moved) == 1
