@@ -135,7 +135,22 @@ def _sell(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord |
 
 
 def _revive(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord | None) -> Plan[Order]:
-    """The units are claimed anew and sold; what the order still held may serve for it."""
+    """The units are claimed anew and sold; what the order still holds serves for it, or what its shopper holds again."""
+    last = _mark_refund_due(scene, known, paid, UNITS_GONE, cart)
+    taken, left = _taken(scene, paid, cart)
+    if taken:
+        last = _claim_anew(scene, known, paid, (cart, left), (*paid.holds, *taken), last)
+    return _claim_anew(scene, known, paid, (cart, _closed(scene, known, cart)), paid.holds, last)
+
+
+def _claim_anew(
+    scene: Scene,
+    known: KnownOrder,
+    paid: OrderRecord,
+    cart: tuple[CartRecord | None, CartRecord | None],
+    ended: tuple[str, ...],
+    otherwise: Plan[Order],
+) -> Plan[Order]:
     coupon = scene.catalogue.coupon_of_id(paid.coupon_id) if paid.coupon_id else None
     limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     fresh = changed(paid, scene.now_ms, stock="sold", holds=(), is_coupon_counted=bool(paid.coupon_id))
@@ -145,15 +160,23 @@ def _revive(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord
         scene,
         known,
         fresh,
-        cart=(cart, _closed(scene, known, cart)),
-        ended=paid.holds,
+        cart=cart,
+        ended=ended,
         made=tuple(_sold_anew(scene, paid)),
         counted=() if paid.is_coupon_counted else counted(paid, 1, *limits),
         window=(known.order.token, NO_WINDOW),
     )
-    return Plan(
-        trade, Order(known.order.token, fresh), otherwise=_mark_refund_due(scene, known, paid, UNITS_GONE, cart)
-    )
+    return Plan(trade, Order(known.order.token, fresh), otherwise=otherwise)
+
+
+def _taken(scene: Scene, paid: OrderRecord, cart: CartRecord | None) -> tuple[tuple[str, ...], CartRecord | None]:
+    """What the order's own cart, if its shopper went on with it, holds of its SKUs; and the cart without those holds."""
+    if cart is None or cart.status != "open":
+        return (), None
+    skus = {item.sku for item in paid.items}
+    taken = tuple(line.hold for line in cart.lines if line.sku in skus and scene.is_held(line))
+    lines = tuple(replace(line, hold="", until_ms=0) if line.hold in taken else line for line in cart.lines)
+    return taken, renewed(scene, cart, lines=lines)
 
 
 def _sold_anew(scene: Scene, record: OrderRecord) -> list[Made]:

@@ -173,6 +173,27 @@ async def test_a_success_just_too_late_is_the_same_though_nothing_noticed_the_en
     assert (await shop.show(order.record.cart_token)).status == "ordered"
 
 
+async def test_a_late_success_takes_the_units_that_its_shopper_holds_again(shop: Shop) -> None:
+    await shop.stock_up(A=3)
+    order = await pending(shop, 3)
+    await lapse(shop)
+    assert lines_of(await shop.set(order.record.cart_token, "A", 3)) == {"A": (3, "held")}
+    assert outline(await shop.pay(order, "succeeded")) == ("created", "succeeded", "sold")
+    assert await shop.counts("A") == (0, 0, 3)
+    cart = await shop.show(order.record.cart_token)
+    assert (cart.status, lines_of(cart)) == ("open", {"A": (3, "expired")})
+
+
+async def test_a_late_success_leaves_the_shoppers_cart_alone_while_there_are_others(shop: Shop) -> None:
+    await shop.stock_up(A=6)
+    order = await pending(shop, 3)
+    await lapse(shop)
+    await shop.set(order.record.cart_token, "A", 3)
+    assert outline(await shop.pay(order, "succeeded")) == ("created", "succeeded", "sold")
+    assert await shop.counts("A") == (0, 3, 3)
+    assert lines_of(await shop.show(order.record.cart_token)) == {"A": (3, "held")}
+
+
 @pytest.mark.parametrize("is_noticed", [True, False])
 async def test_a_late_success_whose_units_are_gone_is_marked_for_a_refund(shop: Shop, is_noticed: bool) -> None:  # noqa: FBT001
     await shop.stock_up(A=3)
@@ -203,8 +224,9 @@ async def test_a_late_success_beyond_the_customers_limit_is_marked_for_a_refund(
     order = await pending(shop, 2)
     await lapse(shop)
     await shop.set(order.record.cart_token, "A", 1)
+    await shop.check_out(order.record.cart_token)
     assert outline(await shop.pay(order, "succeeded")) == ("refund_due", "succeeded", "none")
-    assert lines_of(await shop.open("bob")) == {"A": (1, "held")}
+    assert await shop.counts("A") == (8, 0, 1)
 
 
 async def test_a_late_success_whose_coupon_was_used_up_is_marked_for_a_refund(shop: Shop) -> None:
