@@ -135,7 +135,7 @@ def _sell(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord |
 
 
 def _revive(scene: Scene, known: KnownOrder, paid: OrderRecord, cart: CartRecord | None) -> Plan[Order]:
-    """The units are claimed anew and sold; what the order still holds serves for it, or what its shopper holds again."""
+    """The units are claimed anew and sold, if need be from what the order still holds, or its shopper holds again."""
     last = _mark_refund_due(scene, known, paid, UNITS_GONE, cart)
     taken, left = _taken(scene, paid, cart)
     if taken:
@@ -170,7 +170,7 @@ def _claim_anew(
 
 
 def _taken(scene: Scene, paid: OrderRecord, cart: CartRecord | None) -> tuple[tuple[str, ...], CartRecord | None]:
-    """What the order's own cart, if its shopper went on with it, holds of its SKUs; and the cart without those holds."""
+    """What the order's own cart holds of its SKUs, if its shopper went on with it; and the cart without those holds."""
     if cart is None or cart.status != "open":
         return (), None
     skus = {item.sku for item in paid.items}
