@@ -153,9 +153,11 @@ def _claim_anew(
 ) -> Plan[Order]:
     coupon = scene.catalogue.coupon_of_id(paid.coupon_id) if paid.coupon_id else None
     limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
-    fresh = changed(paid, scene.now_ms, stock="sold", holds=(), is_coupon_counted=bool(paid.coupon_id))
-    if paid.status is not OrderStatus.CREATED:
-        fresh = moved(replace(fresh, version=paid.version), OrderStatus.CREATED, scene.now_ms, "paid late")
+    sold: dict[str, object] = {"stock": "sold", "holds": (), "is_coupon_counted": bool(paid.coupon_id)}
+    if paid.status is OrderStatus.CREATED:
+        fresh = changed(paid, scene.now_ms, **sold)
+    else:
+        fresh = moved(paid, OrderStatus.CREATED, scene.now_ms, "paid late", **sold)
     trade = _trade(
         scene,
         known,

@@ -224,8 +224,7 @@ class Shard:
 
     async def expire_due(self, max_holds: int = SWEEP_HOLDS) -> int:
         """Give back the units of at most `max_holds` holds past their deadline; returns how many ended."""
-        seconds, micros = await self._read("TIME")
-        tokens = await self._due_tokens(int(seconds) * 1000 + int(micros) // 1000, max_holds)
+        tokens = await self._due_tokens(_ms_of(await self._read("TIME")), max_holds)
         return sum(answer.status == "expired" for answer in await self._expire(tokens))
 
     async def expire_orphan(self, token: str, customer_id: str | None, lines: list[tuple[str, int]]) -> bool:
@@ -260,7 +259,7 @@ class Shard:
         earliest, clock, rows = await self._read_all(
             ("ZRANGE", self.keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",), count
         )
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        now_ms = _ms_of(clock)
         if earliest and _score(earliest) <= now_ms:
             await self._sweep(now_ms)
             (rows,) = await self._read_all(count)
@@ -279,7 +278,7 @@ class Shard:
         if record is None:
             return None
         found = decode_record(record).hold(token)
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        now_ms = _ms_of(clock)
         if found.status is HoldStatus.HELD and now_ms >= found.expires_ms:
             found = msgspec.structs.replace(found, status=HoldStatus.EXPIRED)
         return found
@@ -292,7 +291,7 @@ class Shard:
         flat = [key for keys in wanted for key in keys]
         clock, *found = await self._read_all(("TIME",), *([("MGET", *flat)] if flat else []))
         texts = found[0] if found else []
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        now_ms = _ms_of(clock)
         answered, start = [], 0
         for keys in wanted:
             answered.append((now_ms, list(texts[start : start + len(keys)])))
@@ -308,8 +307,7 @@ class Shard:
 
     async def payments_due(self, limit: int) -> list[str]:
         """At most `limit` orders whose payment window is over while their payment is not settled, by token."""
-        (clock,) = await self._read_all(("TIME",))
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        now_ms = _ms_of(await self._read("TIME"))
         return list(await self._read("ZRANGEBYSCORE", self.keys.payments, "-inf", now_ms, "LIMIT", 0, limit))
 
     async def coupon_uses(self, coupon_ids: list[str]) -> dict[str, int]:
@@ -422,6 +420,11 @@ class Shard:
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _ms_of(clock: Sequence[Any]) -> int:
+    """Whole ms since 1970 of Redis' TIME: seconds and microseconds."""
+    return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
 
 def _score(members: list[Any]) -> float:
