@@ -46,6 +46,11 @@ class Fence:
         self._run_id, self.reason = None, reason
         self.on_close()
 
+    def explain(self, reason: str) -> None:
+        """Say what is being done about it, while it is closed."""
+        if self._run_id is None:
+            self.reason = reason
+
     def admit(self, run_id: str) -> None:
         """Judge a new connection by the server process that it reached. Raises Fenced."""
         if self._run_id is None:

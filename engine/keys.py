@@ -41,6 +41,10 @@ class Keys:
         """What is remembered of the keyed operation with this token."""
         return self.memory_prefix + token
 
+    def limit(self, token: str) -> str:
+        """What the key or the customer with this token was charged by its rate limit."""
+        return f"{self.tag}limit:{token}"
+
     def cart(self, token: str) -> str:
         """The record of the cart whose id is `cart_<token>`."""
         return f"{self.tag}cart:{token}"

@@ -17,15 +17,29 @@ from engine.stock import StockLevel, row_of_level
 from engine.trade import count_field
 
 PART = 1_000
+LIVE_GRACE_MS = 30 * 86_400_000
+"""What a live hold's record outlives its deadline and the retention by, as lua/prelude.lua keeps it."""
 
 
 class Meta(Struct, frozen=True):
-    """The shard's own record: whose log this is and how long. `epoch` is None while the fence is closed in Redis."""
+    """The shard's own record: whose log this is and how long. `epoch` is None while the fence is closed in Redis.
+
+    `run_id` is the server process that the epoch began on.
+    """
 
     epoch: int | None
     seq: int
     flushed: int
     installation: str | None
+    run_id: str = ""
+
+
+class Server(Struct, frozen=True):
+    """A server process: its name, its role, and whether it was a replica that took over."""
+
+    run_id: str
+    role: str
+    took_over: bool
 
 
 class KeptHold(Struct, frozen=True):
@@ -84,6 +98,7 @@ class Restorer:
             seq=int(fields.get("seq", 0)),
             flushed=int(fields.get("flushed", 0)),
             installation=fields.get("installation"),
+            run_id=fields.get("run_id", ""),
         )
 
     async def now_ms(self) -> int:
@@ -99,10 +114,17 @@ class Restorer:
         """From now on every script answers "fenced"."""
         await self._redis.hdel(self._keys.meta, "epoch")
 
-    async def open(self, epoch: int, installation: str) -> None:
-        """Begin `epoch` of the log at event 0: the last step, after which scripts work."""
+    async def open(self, epoch: int, installation: str, run_id: str = "") -> None:
+        """Begin `epoch` of the log at event 0 on this server process: the last step, after which scripts work."""
         fields: dict[Any, Any] = {"epoch": epoch, "seq": 0, "flushed": 0, "installation": installation}
-        await self._redis.hset(self._keys.meta, mapping=fields)
+        await self._redis.hset(self._keys.meta, mapping={**fields, "run_id": run_id})
+
+    async def server(self) -> Server:
+        """Which process this is, and its place among its copies."""
+        told: dict[Any, Any] = {**await self._redis.info("server"), **await self._redis.info("replication")}
+        # A replica that takes over tells where the history of its master ended.
+        took_over = int(told.get("second_repl_offset", -1)) >= 0
+        return Server(str(told["run_id"]), str(told.get("role", "master")), took_over)
 
     async def wipe(self) -> None:
         """Remove everything of the shard."""
@@ -114,6 +136,10 @@ class Restorer:
                 part = []
         if part:
             await self._redis.unlink(*part)
+
+    async def end_log(self) -> None:
+        """Remove the log and what belongs to its epoch; all of it is applied in PostgreSQL."""
+        await self._redis.unlink(self._keys.events, self._keys.orphans, self._keys.flush_lease)
 
     async def put_levels(self, parts: AsyncIterable[list[StockLevel]]) -> int:
         """Stock rows and the list of SKUs; returns how many."""

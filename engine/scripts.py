@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
+
+from engine.errors import Unavailable
+from engine.settings import Settings
 
 LUA_FOLDER = Path(__file__).resolve().parent.parent / "lua"
 VERBS = ("reserve", "commit", "release", "extend", "expire", "adjust", "trade", "acknowledge")
+
+
+class Replicas(msgspec.Struct, frozen=True):
+    """How many replicas must have what a script wrote before it is answered, and how long that may take."""
+
+    count: int
+    timeout_ms: int
+
+
+def replicas_of(settings: Settings) -> dict[str, Replicas]:
+    """The verbs that are answered after replicas confirmed them: those that sell, and those that promise units.
+
+    The answer must come before the connection gives up waiting for it, so half of that time is the most.
+    """
+    counts = {"commit": settings.commit_replicas, "trade": settings.commit_replicas}
+    counts |= dict.fromkeys(("reserve", "extend", "release", "adjust"), settings.reserve_replicas)
+    timeout_ms = max(1, min(settings.replica_timeout_ms, int(settings.redis_timeout_s * 500)))
+    return {verb: Replicas(count, timeout_ms) for verb, count in counts.items() if count}
 
 
 class Evaluator(Protocol):
@@ -20,6 +41,8 @@ class Evaluator(Protocol):
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
 
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+
+    def pipeline(self, *, transaction: bool = ...) -> Any: ...
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -56,12 +79,15 @@ def read_header(source: str) -> Header:
 
 
 class Script:
-    """One verb: the prelude and its own file, one text."""
+    """One verb: the prelude and its own file, one text. What is no verb of the shard comes without the prelude."""
 
-    def __init__(self, verb: str, *, with_flags: bool = True) -> None:
-        prelude = (LUA_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+    def __init__(
+        self, verb: str, *, with_flags: bool = True, with_prelude: bool = True, replicas: Replicas | None = None
+    ) -> None:
+        prelude = (LUA_FOLDER / "prelude.lua").read_text(encoding="utf-8") if with_prelude else ""
         body = (LUA_FOLDER / f"{verb}.lua").read_text(encoding="utf-8")
         self.verb = verb
+        self.replicas = replicas
         self.header = read_header(body)
         flags = self.header.flags
         shebang = f"#!lua flags={','.join(flags)}\n" if flags and with_flags else ""
@@ -73,13 +99,43 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Evaluator, keys: list[str], argument: bytes) -> Any:
-        """Run on `redis`; a server that does not know the hash is sent the text, which it then remembers."""
+        """Run on `redis`; a server that does not know the hash is sent the text, which it then remembers.
+
+        Where replicas must confirm it, Unavailable is raised when too few do in time. It has happened all the same, and
+        may be lost with this server: who asks again with the same key is told once they have it.
+        """
+        if self.replicas is not None:
+            return await self._run_confirmed(redis, keys, argument, self.replicas)
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, argument)
         except NoScriptError:
             return await redis.eval(self.text, len(keys), *keys, argument)
 
+    async def _run_confirmed(self, redis: Evaluator, keys: list[str], argument: bytes, replicas: Replicas) -> Any:
+        answer = None
+        for command, script in (("EVALSHA", self.sha), ("EVAL", self.text)):
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command(command, script, len(keys), *keys, argument)
+                # WAIT asks after its own connection's last write, and a script that only repeats an answer writes
+                # nothing. A message goes to the replicas after everything before it, and costs neither disk nor memory.
+                pipeline.execute_command("PUBLISH", keys[0], "")
+                pipeline.execute_command("WAIT", replicas.count, replicas.timeout_ms)
+                answer, *others = await pipeline.execute(raise_on_error=False)
+            if isinstance(answer, NoScriptError):
+                continue
+            for told in (answer, *others):
+                if isinstance(told, Exception):
+                    raise told
+            if others[-1] < replicas.count:
+                raise Unavailable(
+                    f"only {others[-1]} of {replicas.count} replicas confirmed it in time, so it may have happened; "
+                    "ask again with the same key"
+                )
+            return answer
+        raise RedisError(f"the server does not keep the script {self.verb}") from answer
 
-def load_scripts(*, with_flags: bool = True) -> dict[str, Script]:
+
+def load_scripts(*, with_flags: bool = True, replicas: Mapping[str, Replicas] | None = None) -> dict[str, Script]:
     """Every verb's script. `with_flags=False` leaves out the flags line for servers that do not know it (fakeredis)."""
-    return {verb: Script(verb, with_flags=with_flags) for verb in VERBS}
+    wanted = replicas or {}
+    return {verb: Script(verb, with_flags=with_flags, replicas=wanted.get(verb)) for verb in VERBS}

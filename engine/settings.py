@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from engine.sentinel_url import is_of_sentinels, read_sentinel_url
+
 PREFIX = "HOLDFAST_"
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -58,10 +60,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # …and past this share of Redis' maxmemory, so that commits, the flush and its queue keep room to finish
     high_water_memory_percent: Annotated[int, Meta(ge=1, le=100)] = 90
 
+    # Requests a second of one API key, and for one customer; 0: no limit. A burst may come at once; 0: a second's worth
+    rate_limit_key: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    rate_limit_key_burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    rate_limit_customer: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    rate_limit_customer_burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
     # Connections
     redis_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 2.0
     redis_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     database_pool: Annotated[int, Meta(ge=2, le=200)] = 5
+
+    # Replicas that must confirm what is sold (commits, carts and orders) or held before it is answered; 0 is none
+    commit_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+    reserve_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+    replica_timeout_ms: Annotated[int, Meta(ge=1, le=10_000)] = 500
 
     # Periods of the timetable, and the size of a flush
     flush_every_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
@@ -73,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Bounds of a request
     body_limit_bytes: Annotated[int, Meta(ge=1_024)] = 64 * 1024
     batch_body_limit_bytes: Annotated[int, Meta(ge=1_024)] = 1024 * 1024
+    head_limit_bytes: Annotated[int, Meta(ge=1_024, le=1024 * 1024)] = 32 * 1024
+    head_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 10
+    request_timeout_s: Annotated[int, Meta(ge=1, le=3_600)] = 30
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_384
     drain_timeout_s: Annotated[int, Meta(ge=0, le=600)] = 10
 
     def with_urls(self, redis_url: str, database_url: str) -> Settings:
@@ -117,7 +134,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         except msgspec.ValidationError as error:
             raise SettingsError(f"{variable}={value!r} cannot be used: {error}") from None
     settings = Settings(**given)  # type: ignore[arg-type]
-    _check_url("REDIS_URL", settings.redis_url, ("redis", "rediss", "unix"))
+    if settings.redis_url is not None and is_of_sentinels(settings.redis_url):
+        try:
+            read_sentinel_url(settings.redis_url)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from None
+    else:
+        _check_url("REDIS_URL", settings.redis_url, ("redis", "rediss", "unix"))
     _check_url("DATABASE_URL", settings.database_url, ("postgres", "postgresql"))
     return settings
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from jobs.timetable import queue_key
 
 STOP_SIGNAL = signal.SIGUSR1
-"""What a worker that wants to stop sends to its job."""
+"""What a worker that wants to stop sends to its job, where it is blocked until somebody lingers."""
 
 MAX_LINGER_S = 30.0
 
@@ -26,6 +26,7 @@ class Linger:
         self._parent = os.getppid()
         self._stop = asyncio.Event()
         loop.add_signal_handler(STOP_SIGNAL, self._stop.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP_SIGNAL})
 
     async def is_over(self, redis: Redis) -> bool:
         """Whether the job should end now."""

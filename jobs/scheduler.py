@@ -11,10 +11,11 @@ import time
 import warnings
 from typing import Any
 
-from redis import Redis
 from rq.job import Job
 from rq_scheduler import Scheduler
 
+from engine.connection import connect_blocking
+from engine.logs import set_up_plain_logging
 from engine.settings import Settings, SettingsError, read_settings
 from jobs.timetable import FLUSH_QUEUE, register
 
@@ -49,11 +50,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="rq_scheduler")
     try:
         settings = read_settings()
-        redis_url = settings.require_redis_url()
+        settings.require_redis_url()
     except SettingsError as error:
         sys.exit(f"python -m jobs.scheduler: error: {error}")
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    connection = Redis.from_url(redis_url, socket_timeout=settings.redis_timeout_s)
+    set_up_plain_logging(settings.log_level)
+    connection = connect_blocking(settings, settings.redis_timeout_s)
     TimetableScheduler(settings, connection=connection).run()
 
 

@@ -8,6 +8,7 @@ from engine.settings import Settings, read_settings
 from jobs.resources import open_resources
 from persistence import carts, catalogue, idempotency
 from persistence.flush import read_offset
+from persistence.repair import STEPS_KEPT_S
 from persistence.sql import queries
 
 DAY_S = 86_400  # the contract's least for remembered answers
@@ -22,6 +23,7 @@ async def _trim(settings: Settings) -> None:
     async with open_resources(settings) as resources:
         async with resources.pool.acquire() as connection:
             await connection.execute(queries("flush")["delete_old_memories"], settings.retention_s)
+            await connection.execute(queries("flush")["delete_old_steps"], STEPS_KEPT_S)
             offset = await read_offset(connection, resources.keys.shard)
         await idempotency.purge(resources.pool, max(settings.retention_s, DAY_S))
         await catalogue.purge_deletions(resources.pool)

@@ -9,9 +9,10 @@ import argparse
 import logging
 import os
 import signal
+from typing import Any
 
-from redis import Redis
 from rq import Queue, Worker
+from rq.job import Job
 from rq_scheduler import Scheduler
 
 # All of the jobs, before the fork, so that none pays for its imports.
@@ -19,11 +20,16 @@ import jobs.expire
 import jobs.flush
 import jobs.reconcile
 import jobs.trim
+from engine.connection import connect_blocking
 from engine.errors import HoldfastError
+from engine.logs import describe_exception, set_up_plain_logging
 from engine.settings import Settings, SettingsError, read_settings
 from jobs.lingering import STOP_SIGNAL
 from jobs.timetable import FLUSH_QUEUE, QUEUES, nudge_flush, register
 from persistence.pool import FAULTS
+
+WORKER_TTL_S = 30
+"""RQ waits for a job for 15 s less, so a server that neither answers nor ends the connection is left after 25 s."""
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +45,19 @@ class PoliteWorker(Worker):
         if self.horse_pid:
             os.kill(self.horse_pid, STOP_SIGNAL)
 
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Log a failure as every log here shows one; RQ's own line has the whole message, with rows in it."""
+        log.error("job %s failed\n%s", job.id, describe_exception(exc_info[1]))
+
 
 def work(queue: str, settings: Settings) -> None:
     """Work off `queue` until SIGTERM; a flush worker drains once more at its end."""
-    # Inherited by each job's process: the signal must not kill one that has no handler for it.
-    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
-    connection = Redis.from_url(settings.require_redis_url(), socket_timeout=None)
+    # Inherited by each job's process: the signal waits until the job has a handler for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {STOP_SIGNAL})
+    connection = connect_blocking(settings, None)
     register(Scheduler(queue_name=queue, connection=connection), settings)
     nudge_flush(connection)
-    PoliteWorker([Queue(queue, connection=connection)], connection=connection).work(
+    PoliteWorker([Queue(queue, connection=connection)], connection=connection, worker_ttl=WORKER_TTL_S).work(
         logging_level="DEBUG" if settings.log_level == "debug" else "WARNING"
     )
     if queue == FLUSH_QUEUE:
@@ -68,7 +78,7 @@ def main() -> None:
         settings.require_database_url()
     except SettingsError as error:
         parser.error(str(error))
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_plain_logging(settings.log_level)
     work(queue, settings)
 
 

@@ -9,29 +9,30 @@
 -- The deadline is judged by this server's clock, swept or not: an expired hold never sells. Committing a committed hold
 -- is the retry of a lost reply, so it answers the same again.
 
-local records = load_holds()
+local records, texts = load_holds()
 local sold, events = {}, {}
 
 local function judge(operation)
   local key = KEYS[operation[1]]
   local record = records[key]
   if record and record[STATUS] == 'committed' then
-    return { 'committed', cjson.encode(record) }, true
+    return { 'committed', texts[key] }, true
   end
   local refused = not_live(record)
   if refused then
     return refused
   end
   record[STATUS] = 'committed'
-  local text = cjson.encode(record)
+  local text = with_status(texts[key], 'committed')
+  texts[key] = text
   sold[#sold + 1] = { key = key, record = record, text = text }
   events[#events + 1] = { last_part(key), operation[4], record[LINES] }
   return { 'committed', text }, true
 end
 
 local function replay(operation)
-  local record = records[KEYS[operation[1]]]
-  return record and { 'replayed', cjson.encode(record) } or { 'unknown-hold' }
+  local text = texts[KEYS[operation[1]]]
+  return text and { 'replayed', text } or { 'unknown-hold' }
 end
 
 local answers = {}

@@ -134,9 +134,10 @@ end
 -- Hold records: [status, customer or "", created ms, expires ms, first ttl ms, fingerprint, [[sku, quantity]…]]
 local STATUS, CUSTOMER, CREATED, EXPIRES, TTL, FINGERPRINT, LINES = 1, 2, 3, 4, 5, 6, 7
 
--- The id in a hold's or a memory's key.
+-- The id in a key, which is "<tag>:<what it is>:<id>".
+local TAG_END = #META - #'meta'
 local function last_part(key)
-  return string.match(key, '^.*:(.+)$')
+  return string.sub(key, string.find(key, ':', TAG_END + 1, true) + 1)
 end
 
 -- What is under these keys, by key; a bounded part at a time.
@@ -151,12 +152,18 @@ local function load_texts(keys)
   return texts
 end
 
+-- Those records, decoded, and their texts.
 local function load_records(keys)
-  local records = {}
-  for key, text in pairs(load_texts(keys)) do
+  local records, texts = {}, load_texts(keys)
+  for key, text in pairs(texts) do
     records[key] = cjson.decode(text)
   end
-  return records
+  return records, texts
+end
+
+-- The text of a live hold's record with another status, without encoding it again.
+local function with_status(text, status)
+  return '["' .. status .. '"' .. string.sub(text, #'["held"' + 1)
 end
 
 -- The records of the operations' holds, with every stock row and customer count that settling them can touch.
@@ -166,7 +173,7 @@ local function load_holds(told)
   for i, operation in ipairs(operations) do
     keys[i] = KEYS[operation[1]]
   end
-  local records = load_records(keys)
+  local records, texts = load_records(keys)
   if told then
     told(records)
   end
@@ -180,7 +187,7 @@ local function load_holds(told)
   end
   load_rows(wanted)
   load_customers(wanted_customers)
-  return records
+  return records, texts
 end
 
 local function is_expired(record)

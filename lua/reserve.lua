@@ -23,7 +23,7 @@ for _, operation in ipairs(operations) do
     wanted[line[1]] = true
   end
 end
-local records = load_records(keys)
+local texts = load_texts(keys)
 load_rows(wanted)
 
 local wanted_customers = {}
@@ -82,42 +82,40 @@ local function refusal(customer, lines, swept)
   return #short > 1 and short or over
 end
 
-local made, events = {}, {}
-local now_text, expires_texts, keep_texts = integer(now), {}, {}
+local events, fresh, made_keys, deadlines = {}, {}, {}, {}
+local now_text, answers_of, expires_of, kept_until, ttls = integer(now), {}, {}, {}, {}
 
 -- The record and the event of a hold are put together from parts that came as JSON: encoding them here is what a reserve
 -- would spend most of its time on.
 local function make(key, operation)
-  local customer, ttl, fingerprint, lines = operation[2], operation[3], operation[4], operation[5]
-  local expires = now + ttl
-  if not expires_texts[ttl] then
-    expires_texts[ttl] = integer(expires)
-    keep_texts[ttl] = integer(ttl + RETENTION_MS + LIVE_GRACE_MS)
+  local customer, ttl, parts = operation[2], operation[3], operation[10]
+  local answer = answers_of[ttl]
+  if not answer then
+    answer = { 'held', now + ttl }
+    answers_of[ttl], expires_of[ttl] = answer, integer(now + ttl)
   end
-  local times = operation[9] .. ',' .. now_text .. ',' .. expires_texts[ttl]
-  local token = last_part(key)
-  claim(customer, lines)
-  records[key] = { 'held', customer, now, expires, ttl, fingerprint, lines }
-  made[#made + 1] = {
-    key = key,
-    token = token,
-    expires = expires_texts[ttl],
-    keep = keep_texts[ttl],
-    record = '["held",' .. times .. ',' .. integer(ttl) .. ',' .. operation[10] .. ']',
-  }
-  events[#events + 1] = '["' .. token .. '",' .. times .. ',' .. operation[10] .. ']'
-  return { 'held', expires }
+  local expires, token = expires_of[ttl], last_part(key)
+  local times = operation[9] .. ',' .. now_text .. ',' .. expires
+  local count = #made_keys + 1
+  claim(customer, operation[5])
+  made_keys[count] = key
+  ttls[count] = ttl
+  fresh[key] = '["held",' .. times .. ',' .. ttl .. ',' .. parts .. ']'
+  events[count] = '["' .. token .. '",' .. times .. ',' .. parts .. ']'
+  deadlines[2 * count - 1] = expires
+  deadlines[2 * count] = token
+  return answer
 end
 
 local function judge(operation)
   local customer, fingerprint, lines = operation[2], operation[4], operation[5]
   for index = operation[1], operation[1] + operation[8] do
-    local earlier = records[KEYS[index]]
+    local earlier = texts[KEYS[index]] or fresh[KEYS[index]]
     if earlier then
-      if earlier[FINGERPRINT] ~= fingerprint then
+      if cjson.decode(earlier)[FINGERPRINT] ~= fingerprint then
         return { 'key-reused' }
       end
-      return { 'replayed', cjson.encode(earlier), last_part(KEYS[index]) }
+      return { 'replayed', earlier, last_part(KEYS[index]) }
     end
   end
   if backlog + #events >= HIGH_WATER then
@@ -176,11 +174,11 @@ if #events > 0 then
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')
   save_rows()
   save_customers()
-  local deadlines = {}
-  for i, hold in ipairs(made) do
-    redis.call('SET', hold.key, hold.record, 'PX', hold.keep)
-    deadlines[2 * i - 1] = hold.expires
-    deadlines[2 * i] = hold.token
+  for i, key in ipairs(made_keys) do
+    local ttl = ttls[i]
+    local until_ms = kept_until[ttl] or integer(now + ttl + RETENTION_MS + LIVE_GRACE_MS)
+    kept_until[ttl] = until_ms
+    redis.call('SET', key, fresh[key], 'PXAT', until_ms)
   end
   call_in_parts('ZADD', DEADLINES, deadlines)
   save_memories()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -15,27 +15,32 @@ from engine.errors import HoldfastError, Unavailable
 from engine.fence import Fence
 from engine.keys import Keys
 from engine.restore import Meta, Restorer
+from engine.sentinel_url import is_of_sentinels
 from engine.settings import Settings
 from persistence.flush import read_offset
 from persistence.pool import FAULTS, Connection, Pool
 from persistence.rebuild import Rebuilt, rebuild_shard
+from persistence.repair import mend_shard
 from persistence.sql import queries
 
-Verdict = Literal["verified", "initialised", "rebuilt"]
+Verdict = Literal["verified", "initialised", "advanced", "repaired", "rebuilt"]
+"""`verified` is as it was left; `advanced` lacks nothing but goes on in a new epoch; the last two were mended."""
 
 
 async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None = None) -> Verdict:
     """Compare the Redis that `settings` names with PostgreSQL's offset, mend what is behind, and open the fence.
 
-    Redis ahead is normal. Redis behind, empty or half rebuilt is rebuilt. Raises Unavailable, and leaves the fence
-    closed, when one of the two is out of reach or when only an operator can tell what is true.
+    Redis ahead is normal. Redis behind gets the ledger's tail, Redis empty or half rebuilt is rebuilt, and where a
+    replica took over a new epoch begins, so that nothing of the server that it followed is applied any more. Raises
+    Unavailable, and leaves the fence closed, when one of the two is out of reach or when only an operator can tell
+    what is true.
     """
     keys = keys or Keys()
     redis = connect(settings)
     try:
         async with redis.client() as client, _shard_lock(pool, keys):
             run_id = await _run_id(client)
-            verdict = await _judge(settings, pool, client, keys)
+            verdict = await _judge(settings, pool, client, keys, fence.explain)
             meta = await Restorer(client, keys).meta()
             if meta.epoch is None or await _run_id(client) != run_id:
                 raise Unavailable("Redis changed while it was being verified")
@@ -96,9 +101,14 @@ async def _run_id(client: Redis) -> str:
     return str((await client.info("server"))["run_id"])
 
 
-async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> Verdict:
+async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys, explain: Callable[[str], None]) -> Verdict:
     restorer = Restorer(client, keys)
+    server = await restorer.server()
+    if server.role != "master":
+        raise Unavailable("this Redis is a replica: point HOLDFAST_REDIS_URL at its master, or at its Sentinels")
     async with pool.acquire() as connection:
+        # A drainer may still hold events that it read from a Redis that has lost them since.
+        await connection.execute(queries("repair")["await_drainers"], keys.shard)
         # A flush may run between these readings: what Redis let go of is read before PostgreSQL's offset, and how far
         # its log goes after it, so that neither side looks as if it were behind.
         let_go = await restorer.meta()
@@ -106,7 +116,7 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> V
         meta = await restorer.meta()
         installation = await _refuse_foreign(connection, meta)
         if offset is None:
-            return await _begin(connection, restorer, keys, meta, installation)
+            return await _begin(connection, restorer, keys, meta, installation, server.run_id)
         if meta.epoch is not None and meta.epoch > offset.epoch:
             raise Unavailable(
                 f"PostgreSQL is behind Redis by an epoch ({offset.epoch} after {meta.epoch}): it was restored from a "
@@ -118,13 +128,20 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys) -> V
                 f"{let_go.epoch}-{let_go.flushed}, so PostgreSQL was put back to an earlier time: put its newest copy "
                 "back, or empty Redis to go on from what PostgreSQL knows"
             )
-        if meta.epoch == offset.epoch and meta.seq >= offset.seq:
-            return "verified"
-        await rebuild_shard(connection, client, keys, settings)
-        return "rebuilt"
+        if meta.epoch != offset.epoch:
+            explain("Redis is being rebuilt from PostgreSQL")
+            await rebuild_shard(connection, client, keys, settings)
+            return "rebuilt"
+        # Once it restarts, a server no longer tells that it took over; where Sentinels watch, any may have.
+        may_have_taken_over = server.took_over or is_of_sentinels(settings.require_redis_url())
+        if meta.seq < offset.seq or (may_have_taken_over and meta.run_id != server.run_id):
+            return await mend_shard(connection, client, keys, settings, explain)
+        return "verified"
 
 
-async def _begin(connection: Connection, restorer: Restorer, keys: Keys, meta: Meta, installation: str) -> Verdict:
+async def _begin(
+    connection: Connection, restorer: Restorer, keys: Keys, meta: Meta, installation: str, run_id: str
+) -> Verdict:
     if meta.epoch is None:
         if not await restorer.is_empty():
             raise Unavailable(
@@ -132,7 +149,7 @@ async def _begin(connection: Connection, restorer: Restorer, keys: Keys, meta: M
                 "HOLDFAST_DATABASE_URL at the database that belongs to it"
             )
         await connection.execute(queries("flush")["insert_offset"], keys.shard, 1, 0)
-        await restorer.open(1, installation)
+        await restorer.open(1, installation, run_id)
         return "initialised"
     if meta.flushed > 0:
         raise Unavailable(

@@ -11,7 +11,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from engine.errors import HoldfastError
-from engine.events import Entry, Event, LogGap, Poison, entries_after
+from engine.events import MAX_AT_MS, Entry, Event, LogGap, OrderChanged, Poison, entries_after
 from engine.keys import Keys
 from persistence.changes import Changes, MissingRow
 from persistence.moments import timestamp_of
@@ -67,7 +67,8 @@ async def drain_once(connection: Connection, redis: Redis, keys: Keys, max_event
             return Drained(offset, 0, 0)
         quarantined = await _apply_entries(connection, keys.shard, entries)
         fresh = Offset(offset.epoch, entries[-1].last_seq)
-        await connection.execute(sql["move_offset"], keys.shard, fresh.epoch, fresh.seq)
+        place = (keys.shard, offset.epoch, offset.seq, fresh.seq)
+        await connection.execute(sql["step_offset"], *place, timestamp_of(_changed_since_ms(entries)))
     return Drained(fresh, fresh.seq - offset.seq, quarantined)
 
 
@@ -89,6 +90,20 @@ async def _next_entries(redis: Redis, keys: Keys, offset: Offset, max_events: in
         if len(entries) < MAX_ENTRIES_PER_READ:
             break
     return taken
+
+
+def _changed_since_ms(entries: Sequence[Entry]) -> int:
+    """The earliest time that any record of these entries carries; 0 where one of them cannot be read.
+
+    An order's is when it was judged, a little before its event.
+    """
+    judged = (
+        event.body.record.updated_ms
+        for entry in entries
+        for event in entry.events
+        if isinstance(event, Event) and isinstance(event.body, OrderChanged)
+    )
+    return max(0, min(MAX_AT_MS, *(entry.at_ms for entry in entries), *judged))
 
 
 async def _apply_entries(connection: Connection, shard: int, entries: Sequence[Entry]) -> int:

@@ -12,6 +12,10 @@ SELECT id, name, scope, created_at, revoked_at FROM api_keys WHERE secret_hash =
 SELECT id, name, scope, created_at, revoked_at FROM api_keys ORDER BY created_at, id;
 
 -- name: revoke_key
--- From now on this key opens nothing.
+-- From now on this key opens nothing; whoever listens hears of it as this commits.
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1
-RETURNING id, name, scope, created_at, revoked_at;
+RETURNING id, name, scope, created_at, revoked_at, pg_notify($2, id);
+
+-- name: touch_connection
+-- Whether the connection still leads anywhere.
+SELECT 1;

@@ -3,8 +3,8 @@
 SELECT epoch, seq FROM flush_offsets WHERE shard = $1;
 
 -- name: lock_offset
--- The same, and no other drainer passes until this transaction ends.
-SELECT epoch, seq FROM flush_offsets WHERE shard = $1 FOR UPDATE;
+-- The same, and until this transaction ends no other drainer passes, nor a verification (await_drainers).
+SELECT epoch, seq, pg_advisory_xact_lock_shared(7015302, shard) FROM flush_offsets WHERE shard = $1 FOR UPDATE;
 
 -- name: insert_offset
 -- The first offset of a shard.
@@ -13,6 +13,17 @@ INSERT INTO flush_offsets (shard, epoch, seq) VALUES ($1, $2, $3);
 -- name: move_offset
 -- The log is applied up to here.
 UPDATE flush_offsets SET epoch = $2, seq = $3, updated_at = now() WHERE shard = $1;
+
+-- name: step_offset
+-- The same, and since when what these events changed has changed.
+WITH moved AS (UPDATE flush_offsets SET epoch = $2, seq = $4, updated_at = now() WHERE shard = $1)
+INSERT INTO flush_steps (shard, epoch, after_seq, seq, since) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (shard, epoch, seq) DO UPDATE
+SET after_seq = least(flush_steps.after_seq, excluded.after_seq), since = least(flush_steps.since, excluded.since);
+
+-- name: delete_old_steps
+-- Steps longer ago than any tail is repaired.
+DELETE FROM flush_steps WHERE at < now() - make_interval(secs => $1);
 
 -- name: insert_levels
 -- SKUs that come into being, with no units yet.
@@ -61,14 +72,18 @@ WHERE sums.sku = level.sku
 RETURNING level.sku;
 
 -- name: insert_holds
--- Holds made, as they stand at the end of what is applied together.
+-- Holds made, as they stand at the end of what is applied together; one that is there already is seen again, perhaps
+-- together with what became of it since.
 INSERT INTO holds (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)
 SELECT id, status, nullif(customer_id, ''), created_at, expires_at, settled_at, nullif(reference, ''), ttl_ms,
        fingerprint
 FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::text[],
             $8::bigint[], $9::text[])
      AS fresh (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, expires_at = excluded.expires_at, settled_at = excluded.settled_at,
+    reference = excluded.reference
+WHERE holds.status = 'held' AND (excluded.status <> 'held' OR excluded.expires_at > holds.expires_at);
 
 -- name: insert_hold_lines
 -- What those holds claim.

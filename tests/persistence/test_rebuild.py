@@ -84,14 +84,14 @@ async def test_a_batch_keeps_its_memory_across_a_rebuild(system: System) -> None
     assert again[1] == first[1]
 
 
-async def test_a_redis_restored_from_an_older_copy_is_rebuilt(system: System) -> None:
+async def test_a_redis_restored_from_an_older_copy_is_repaired(system: System) -> None:
     await system.create("A", 10)
     before: Any = await system.raw.hgetall(system.keys.stock), await system.raw.hgetall(system.keys.meta)
     await system.hold("A", 4)
     await system.flush()
     await system.raw.hset(system.keys.stock, mapping=before[0])
     await system.raw.hset(system.keys.meta, mapping=before[1])
-    assert await system.verify() == "rebuilt"
+    assert await system.verify() == "repaired"
     assert await system.counts("A") == (6, 4, 0)
 
 
