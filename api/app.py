@@ -30,6 +30,7 @@ from api.authentication import require_scope
 from api.bodies import JsonBody
 from api.errors import answer_exception
 from api.observation import Observed, Observer
+from api.rate_limits import tell_limits
 from api.requests import ApiRequest
 from api.resources import Resources
 from api.short_way import ShortWay
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Litestar:
         dto=JsonBody,
         guards=[require_scope],
         exception_handlers={Exception: answer_exception},
+        before_send=[] if resources.rate_limits is None else [tell_limits],
         openapi_config=documentation.config(),
         state=State({"resources": resources}),
         lifespan=[resources.lifespan],
@@ -74,12 +76,12 @@ def create_app(settings: Settings) -> Litestar:
     return app
 
 
-def create_server_app(settings: Settings) -> tuple[ASGIApp, Resources]:
-    """What the server runs: the short way, and behind it the application; both are observed."""
+def create_server_app(settings: Settings) -> tuple[ASGIApp, ShortWay, Resources]:
+    """What the server runs: the application, and the short way past it; both are observed."""
     app = create_app(settings)
     resources: Resources = app.state.resources
     observer = Observer(resources)
-    return ShortWay(Observed(app, observer), resources, observer), resources
+    return Observed(app, observer), ShortWay(resources, observer), resources
 
 
 def _check_scopes(app: Litestar) -> None:

@@ -1,4 +1,4 @@
-"""Who calls and what they may do: API keys, looked up by the hash of their secret and remembered for seconds."""
+"""Who calls and what they may do: API keys, found by the hash of their secret, remembered until they are revoked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from api.errors import ProblemRaised, problem
 from api.limits import RawHeaders
+from api.rate_limits import Quota, headers_of
 from engine.errors import Unavailable
 from persistence.api_keys import SECRET_PREFIX, ApiKey, Scope, hash_secret
 
@@ -27,14 +28,18 @@ MAX_SECRET_LENGTH = 200
 RouteScope = Literal["open", "storefront", "operator"]
 Find = Callable[[bytes], Awaitable[ApiKey | None]]
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _SECRET = re.compile(rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{20,{MAX_SECRET_LENGTH}}}\Z")
 
 
 class Caller(Struct, frozen=True):
-    """Who asks: `client` keeps one caller's idempotency keys apart from another's."""
+    """Who asks: `client` keeps one caller's idempotency keys apart from another's; `quota` is None without limits."""
 
     client: str
     scope: Scope
+    quota: Quota | None = None
 
 
 ANONYMOUS = Caller("anonymous", "operator")
@@ -46,30 +51,37 @@ def allow(scope: RouteScope) -> dict[str, Any]:
 
 
 async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Litestar guard: lets only those in whom the route's declared scope allows. Raises ProblemRaised."""
+    """Litestar guard: lets only those in whom the route's declared scope allows, and as often as they may.
+
+    Raises ProblemRaised.
+    """
     if connection.scope.get("method") == "OPTIONS":
         return
     scope: RouteScope = handler.opt["scope"]
     if scope == "open":
         return
-    authenticator: Authenticator = connection.app.state.resources.authenticator
-    connection.scope["user"] = await authenticator.admit(connection.scope["headers"], scope)
+    resources = connection.app.state.resources
+    caller: Caller = await resources.authenticator.admit(connection.scope["headers"], scope)
+    if resources.rate_limits is not None:
+        caller = await resources.rate_limits.admit(caller, headers_of(connection.scope))
+    connection.scope["user"] = caller
 
 
 class Remembered(msgspec.Struct):
-    """A key as PostgreSQL told it, when that was, and whether asking again has failed since."""
+    """A key as PostgreSQL told it, when that was, until when that is enough, and whether asking again has failed."""
 
     key: ApiKey
     checked_at: float
     asked_at: float
+    fresh_until: float
     is_failing: bool = False
 
 
 class Authenticator:
     """Knows callers by their secret's hash: the secret is neither stored nor compared, so nothing leaks by timing.
 
-    A key is asked for again after FRESH_S, so a revoked one is refused within seconds; while PostgreSQL is down it is
-    trusted for STALE_S more. Memory is bounded.
+    A key that was revoked is refused from the moment that `revoke` tells of it (api/key_watch.py). Where nobody tells,
+    a key is asked for again after FRESH_S; while PostgreSQL is down it is trusted for STALE_S more. Memory is bounded.
     """
 
     def __init__(self, mode: Literal["keys", "off"], find: Find, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,6 +91,19 @@ class Authenticator:
         self._known: dict[bytes, Remembered] = {}
         self._unknown: dict[bytes, float] = {}
         self._flights: dict[bytes, asyncio.Task[ApiKey | None]] = {}
+        self._revoked: dict[str, None] = {}
+        self._doubts = 0
+
+    def revoke(self, key_id: str) -> None:
+        """From now on this key opens nothing, whatever is remembered of it or on its way here."""
+        _put(self._revoked, key_id, None)
+
+    def doubt(self) -> None:
+        """Ask for each key once more before it opens anything: revocations may have been missed."""
+        self._doubts += 1
+        for remembered in self._known.values():
+            remembered.fresh_until = self._clock()
+            remembered.is_failing = False
 
     async def admit(self, headers: RawHeaders, scope: Literal["storefront", "operator"]) -> Caller:
         """The caller, who may use routes of this scope. Raises ProblemRaised, or Unavailable when nobody can tell."""
@@ -96,7 +121,7 @@ class Authenticator:
             raise _unauthenticated(detail)
         secret = secrets.pop()
         key = await self._key(hash_secret(secret)) if _SECRET.match(secret) else None
-        if key is None or key.revoked_at is not None:
+        if key is None or key.revoked_at is not None or key.id in self._revoked:
             raise _unauthenticated("This key is unknown or was revoked.")
         return Caller(key.id, key.scope)
 
@@ -107,9 +132,9 @@ class Authenticator:
             if self._unknown.get(secret_hash, now) > now:
                 return None
             return await self._look_up(secret_hash)
-        age_s = now - remembered.checked_at
-        if age_s <= FRESH_S:
+        if now < remembered.fresh_until:
             return remembered.key
+        age_s = now - remembered.checked_at
         if remembered.is_failing and age_s <= STALE_S:
             if now - remembered.asked_at > RETRY_S:
                 self._start(secret_hash)
@@ -134,7 +159,7 @@ class Authenticator:
         return flight
 
     async def _fly(self, secret_hash: bytes) -> ApiKey | None:
-        remembered = self._known.get(secret_hash)
+        remembered, doubts = self._known.get(secret_hash), self._doubts
         if remembered is not None:
             remembered.asked_at = self._clock()
         try:
@@ -150,15 +175,16 @@ class Authenticator:
             self._known.pop(secret_hash, None)
             _put(self._unknown, secret_hash, now + FRESH_S)
         else:
-            _put(self._known, secret_hash, Remembered(key, now, now))
+            is_current = doubts == self._doubts
+            _put(self._known, secret_hash, Remembered(key, now, now, now + FRESH_S if is_current else now))
         return key
 
 
-def _put(memory: dict[bytes, Any], secret_hash: bytes, value: Any) -> None:
-    memory.pop(secret_hash, None)
+def _put(memory: dict[K, V], key: K, value: V) -> None:
+    memory.pop(key, None)
     if len(memory) >= MAX_REMEMBERED:
         del memory[next(iter(memory))]
-    memory[secret_hash] = value
+    memory[key] = value
 
 
 def _secrets(headers: RawHeaders) -> Iterator[str]:

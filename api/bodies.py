@@ -34,7 +34,7 @@ def check_content_type(headers: RawHeaders) -> None:
                 raise ProblemRaised(invalid("", "the content type must be application/json"))
 
 
-def decode_body(kind: type[T], body: bytes | msgspec.Raw) -> T:
+def decode_body(kind: type[T], body: bytes | bytearray | msgspec.Raw) -> T:
     """Decode into `kind`, coercing nothing. Raises ProblemRaised."""
     if not body:
         raise ProblemRaised(invalid("", EMPTY_BODY))

@@ -52,6 +52,8 @@ async def add(
     resources: Resources, caller: Caller, key: str | None, cart_id: str, body: ItemRequest
 ) -> Reply | Problem:
     """Put units into a cart. Raises Unavailable."""
+    if caller.quota is not None:
+        await caller.quota.charge_customer(body.customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))
@@ -75,9 +77,11 @@ async def add(
 
 
 async def set_quantity(
-    resources: Resources, cart_id: str, sku: str, quantity: int, customer_id: str | None
+    resources: Resources, caller: Caller, cart_id: str, sku: str, quantity: int, customer_id: str | None
 ) -> Reply | Problem:
     """Set how many units a line has. Raises Unavailable."""
+    if caller.quota is not None:
+        await caller.quota.charge_customer(customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))
@@ -142,7 +146,7 @@ class CartItemRoutes(Controller):
         """Set how many units the line has: fewer give the rest back at once, 0 removes it, and an expired line is
         reserved again.
         """
-        outcome = await set_quantity(request.resources, cart_id, sku, data.quantity, data.customer_id)
+        outcome = await set_quantity(request.resources, request.caller, cart_id, sku, data.quantity, data.customer_id)
         return respond(outcome, request.path)
 
     @delete(
@@ -163,4 +167,5 @@ class CartItemRoutes(Controller):
         self, request: ApiRequest, cart_id: FromPath[str], sku: FromPath[str], customer_id: NamedCustomer = None
     ) -> Response[CartView]:
         """Remove the line; its units are given back at once."""
-        return respond(await set_quantity(request.resources, cart_id, sku, 0, customer_id), request.path)
+        outcome = await set_quantity(request.resources, request.caller, cart_id, sku, 0, customer_id)
+        return respond(outcome, request.path)

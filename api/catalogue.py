@@ -19,6 +19,7 @@ from api.pages import bad_cursor, decode_cursor, encode_cursor
 from api.replies import Reply
 from engine.catalogue import Catalogue, Category, Item, Product, Variant, rows_after
 from engine.coupons import Coupon
+from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.idempotency import fingerprint
 from engine.pricing import Rule
@@ -75,6 +76,7 @@ class CatalogueMemory:
     async def current(self) -> Catalogue:
         """The catalogue to read from. Raises Unavailable when there never was one, after FIRST_WAIT_S at most."""
         if self._known is None:
+            await in_task()
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_WAIT_S):
                     await self.refresh(at_least=1)

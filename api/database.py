@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.settings import Settings
 from persistence.pool import FAULTS, Pool, connect
@@ -50,6 +51,7 @@ class Database:
 
     async def ask(self, question: Callable[[Pool], Awaitable[T]], timeout_s: float = ASK_TIMEOUT_S) -> T:
         """What `question` finds. Raises Unavailable when PostgreSQL does not answer in time."""
+        await in_task()
         try:
             async with asyncio.timeout(timeout_s):
                 return await question(self.pool)

@@ -25,6 +25,7 @@ from api.errors import KINDS, ProblemRaised, problem, problems
 from api.holds import HOLD_EXAMPLE
 from api.idempotency import HEADER
 from api.pricing_rules import RULE_EXAMPLE
+from api.rate_limits import HEADER_DOCUMENTATION
 from api.replies import REPLAYED_HEADER
 from engine.carts import ID_PREFIX as CART_PREFIX
 from engine.catalogue import CATEGORY_PREFIX, PRODUCT_PREFIX, VARIANT_PREFIX
@@ -98,6 +99,10 @@ stock; an operator key may do everything.
 **Asking twice is asking once.** `Idempotency-Key` is honoured on every POST. What succeeded is remembered for at least
 24 hours, and its retry is answered the same with `Idempotent-Replayed: true`. A refusal changed nothing and is judged
 afresh.
+
+**Limits.** Where this shop limits how often a key, or a customer that is named, may ask, every answer tells in
+`RateLimit-Policy` and `RateLimit` how that stands. What was answered 429 had no effect; `Retry-After` tells how long to
+wait.
 
 **Problems** are `application/problem+json` with a stable `code`.
 """
@@ -236,6 +241,7 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
     if "requestBody" in operation:
         operation["requestBody"]["required"] = handler.opt.get("body") != "optional"
         _give_examples(operation["requestBody"], schemas)
+    operation["responses"].get("204", {}).pop("content", None)
     for status, response in operation["responses"].items():
         _give_examples(response, schemas, handler.opt.get("example"))
         if status.startswith("2"):
@@ -249,11 +255,21 @@ def _complete_parameters(parameters: list[dict[str, Any]], handler: HTTPRouteHan
     for parameter in parameters:
         if parameter["in"] == "path":
             parameter.update(PATH_PARAMETERS[parameter["name"]])
+        else:
+            parameter["schema"] = _without_null(parameter["schema"])
     asked = handler.opt.get("idempotency")
     if asked is not None:
         parameters.append(_key_parameter(is_required=asked == "required"))
     if handler.opt.get("if_match"):
         parameters.append(_IF_MATCH)
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out, which is not the same as null: a query has only texts."""
+    match schema:
+        case {"oneOf": [inner, {"type": "null"}], **rest}:
+            return {**inner, **rest}
+    return schema
 
 
 def _give_examples(body: dict[str, Any], schemas: dict[str, Any], members: dict[str, Any] | None = None) -> None:
@@ -273,8 +289,10 @@ def _headers(status: str, handler: HTTPRouteHandler) -> dict[str, Any]:
         found[REPLAYED_HEADER] = {"description": "`true` when this answers a retry", "schema": schema}
     if status.startswith("2") and handler.opt.get("etag"):
         found["ETag"] = _ETAG
-    if status == "503" and handler.opt["scope"] != "open":
+    if status in ("429", "503") and handler.opt["scope"] != "open":
         found["Retry-After"] = {"description": "Seconds to wait", "schema": {"type": "integer"}}
+    if status == "429":
+        found |= HEADER_DOCUMENTATION
     return found
 
 
@@ -302,13 +320,16 @@ _IF_MATCH = {
 }
 
 
+_KEY_PATTERN = r'^(?!""$)[!-~]([ -~]*[!-~])?$'
+
+
 def _key_parameter(*, is_required: bool) -> dict[str, Any]:
     return {
         "name": HEADER,
         "in": "header",
         "required": is_required,
         "description": "Makes a retry safe: the same key and payload get the first answer again",
-        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": _KEY_PATTERN},
         "example": "3f1c9a52-order-536365",
     }
 

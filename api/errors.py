@@ -75,15 +75,18 @@ KINDS: dict[str, Kind] = {
     "coupon-exists": Kind(409, "The coupon exists", "Another coupon has its code, in some case of letters."),
     "slug-exists": Kind(409, "The slug exists", "Another category has it."),
     "category-in-use": Kind(409, "The category is in use", "It has products, or categories below it."),
+    "request-timeout": Kind(408, "The request came too slowly", "Its head or body did not arrive in time."),
     "hold-expired": Kind(410, "The hold expired", "Its time was over; nothing was sold."),
     "precondition-failed": Kind(412, "Changed by somebody else", "If-Match names another state than it is in."),
     "body-too-large": Kind(413, "The body is too large", "The body passes the route's limit."),
     "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before", "The same key with another payload."),
+    "rate-limited": Kind(429, "Too many requests", "Of the API key, or for the customer; see Retry-After."),
+    "head-too-large": Kind(431, "The head is too large", "The request line and headers pass their limits."),
     "internal-error": Kind(500, "Internal error", "A fault of ours; the log has it under the request's id."),
     "unavailable": Kind(503, "Unavailable for now", "Nothing can be promised right now; see Retry-After."),
 }
 COMMON_CODES = ("validation-failed", "internal-error", "unavailable")
-PROTECTED_CODES = ("unauthenticated", "forbidden")
+PROTECTED_CODES = ("unauthenticated", "forbidden", "rate-limited")
 
 
 class FieldError(Struct, frozen=True):

@@ -12,14 +12,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.authentication import Caller, allow
 from api.bodies import decode_body
 from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, unavailable
-from api.holds import HOLD_EXAMPLE, HOLDS_PATH, HoldRequest, HoldView, count_placed, reserve_of, view
+from api.holds import HOLD_EXAMPLE, HOLDS_PATH, Claim, HoldRequest, HoldView, claim_of, count_placed, now_ms, view
+from api.rate_limits import Quota
 from api.refusals import refused
 from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
 from engine.errors import Unavailable
 from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
-from engine.idempotency import derive_token, fingerprint
+from engine.idempotency import derive_token, fingerprint, fresh_token, generations
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 
@@ -54,45 +55,67 @@ class BatchResults(Struct, frozen=True):
 
 
 async def place(resources: Resources, caller: Caller, key: str | None, body: BatchRequest) -> Reply | Problem:
-    """Make holds, each for itself: the bad and the refused among them leave the others as they are. Raises Unavailable.
-
-    A hold's token comes from its place in the whole call; its place in the group counts the well-formed ones only.
-    """
-    group = None if key is None else derive_token(caller.client, "reserve-batch", key)
-    judged: list[Problem | Reserve] = []
-    for index, raw in enumerate(body.holds):
-        name = None if key is None else derive_token(caller.client, "reserve-batch", key, index + 1)
-        judged.append(_judge(resources.settings, raw, name))
-    valid = [item for item in judged if isinstance(item, Reserve)]
-    if group is not None:
-        whole = fingerprint(
-            [
-                item.fingerprint if isinstance(item, Reserve) else bytes(raw).decode()
-                for item, raw in zip(judged, body.holds, strict=True)
-            ]
-        )
-        valid = [
-            msgspec.structs.replace(item, fingerprint=whole, group=group, position=position)
-            for position, item in enumerate(valid, 1)
-        ]
-    answers = await resources.shard.reserve_group(valid) if valid else []
+    """Make holds, each for itself: the bad and the refused leave the others as they are. Raises Unavailable."""
+    claims = [_judge(resources.settings, raw) for raw in body.holds]
+    if caller.quota is not None:
+        claims = await _within_limits(caller.quota, claims, is_keyed=key is not None)
+    requests = _named(resources.settings, caller, key, body, claims)
+    answers = await resources.shard.reserve_group(requests) if requests else []
     for answer in answers:
         if isinstance(answer, Refused) and answer.refusal is Refusal.KEY_REUSED:
             return refused(answer)
         if not isinstance(answer, Unavailable):
             count_placed(resources, answer)
     following = iter(answers)
-    outcomes = [next(following) if isinstance(item, Reserve) else item for item in judged]
+    outcomes = [next(following) if isinstance(claim, Claim) else claim for claim in claims]
     results = [_result(index, outcome) for index, outcome in enumerate(outcomes)]
     replayed = any(isinstance(answer, HoldAnswer) and answer.replayed for answer in answers)
     return Reply(200, BatchResults(results), replayed=replayed)
 
 
-def _judge(settings: Settings, raw: msgspec.Raw, name: str | None) -> Reserve | Problem:
+async def _within_limits(quota: Quota, claims: list[Claim | Problem], *, is_keyed: bool) -> list[Claim | Problem]:
+    """The claims, with a problem in place of each whose customer asks too often.
+
+    A call with a key is one thing, remembered as such, so it is let through or refused as one. Raises ProblemRaised.
+    """
+    customers = [claim.customer_id if isinstance(claim, Claim) else None for claim in claims]
+    if is_keyed:
+        await quota.charge_together(customers)
+        return claims
+    refusals = await quota.charge_each(customers)
+    return [refusal or claim for refusal, claim in zip(refusals, claims, strict=True)]
+
+
+def _judge(settings: Settings, raw: msgspec.Raw) -> Claim | Problem:
     try:
-        return reserve_of(settings, decode_body(HoldRequest, raw), name)
+        return claim_of(settings, decode_body(HoldRequest, raw))
     except ProblemRaised as raised:
         return raised.problem
+
+
+def _named(
+    settings: Settings, caller: Caller, key: str | None, body: BatchRequest, claims: list[Claim | Problem]
+) -> list[Reserve]:
+    """The well-formed claims under their names.
+
+    With a key, a hold's name tells its place in the whole call, and all share the call's fingerprint; a place in the
+    group counts the well-formed ones only.
+    """
+    if key is None:
+        return [claim.reserve(fresh_token(), claim.fingerprint) for claim in claims if isinstance(claim, Claim)]
+    group = derive_token(caller.client, "reserve-batch", key)
+    period, others = generations("", now_ms(), settings.retention_s)
+    whole = fingerprint(
+        [
+            claim if isinstance(claim, Claim) else bytes(raw).decode()
+            for claim, raw in zip(claims, body.holds, strict=True)
+        ]
+    )
+    well_formed = [(f"{group}_{place}", claim) for place, claim in enumerate(claims, 1) if isinstance(claim, Claim)]
+    return [
+        claim.reserve(name + period, whole, tuple(name + other for other in others), group, position)
+        for position, (name, claim) in enumerate(well_formed, 1)
+    ]
 
 
 def _result(index: int, outcome: HoldAnswer | Refused | Unavailable | Problem) -> BatchItem:

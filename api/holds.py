@@ -24,6 +24,7 @@ from engine.holds import (
     Hold,
     HoldAnswer,
     HoldStatus,
+    Line,
     Reserve,
     sum_lines,
     token_of,
@@ -108,6 +109,25 @@ class HoldView(Struct, frozen=True):
 NO_REFERENCE = CommitRequest()
 
 
+class Claim(Struct, frozen=True, array_like=True):
+    """Units that a hold shall have, for whom and for how long."""
+
+    lines: tuple[Line, ...]
+    customer_id: str | None
+    ttl_s: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal claims."""
+        return fingerprint(self)
+
+    def reserve(
+        self, token: str, fingerprint: str, also: tuple[str, ...] = (), group: str | None = None, position: int = 0
+    ) -> Reserve:
+        """The claim under a name."""
+        return Reserve(token, fingerprint, self.customer_id, self.ttl_s * 1000, self.lines, also, group, position)
+
+
 def view(hold: Hold) -> HoldView:
     """A hold as clients see it."""
     lines = [HoldLine(line.sku, line.quantity) for line in hold.lines]
@@ -120,11 +140,18 @@ def view(hold: Hold) -> HoldView:
 
 async def place(resources: Resources, caller: Caller, key: str | None, body: HoldRequest) -> Reply | Problem:
     """Make a hold. Raises Unavailable."""
-    name = None if key is None else derive_token(caller.client, "reserve", key)
-    request = reserve_of(resources.settings, body, name)
-    if isinstance(request, Problem):
-        return request
-    answer = await resources.shard.reserve(request)
+    claim = claim_of(resources.settings, body)
+    if isinstance(claim, Problem):
+        return claim
+    if key is None:
+        named = claim.reserve(fresh_token(), claim.fingerprint)
+    else:
+        name = derive_token(caller.client, "reserve", key)
+        token, also = generations(name, now_ms(), resources.settings.retention_s)
+        named = claim.reserve(token, claim.fingerprint, also)
+    if caller.quota is not None:
+        await caller.quota.charge_customer(body.customer_id)
+    answer = await resources.shard.reserve(named)
     count_placed(resources, answer)
     return refused(answer) if isinstance(answer, Refused) else Reply(201, view(answer.hold), replayed=answer.replayed)
 
@@ -168,18 +195,17 @@ async def release(resources: Resources, hold_id: str) -> Reply | Problem:
     return await _settle(resources, "release", hold_id, HoldStatus.RELEASED, resources.shard.release)
 
 
-def reserve_of(settings: Settings, body: HoldRequest, name: str | None) -> Reserve | Problem:
-    """What a request asks of the engine; `name` is the token that its key leads to."""
+def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
+    """What a request asks of the engine, but for the name that it gets."""
     lines = sum_lines([(line.sku, line.quantity) for line in body.lines])
     for line in lines:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
-    ttl_s = settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s
-    token, also = (fresh_token(), ()) if name is None else generations(name, _now_ms(), settings.retention_s)
-    return Reserve(token, fingerprint((lines, body.customer_id, ttl_s)), body.customer_id, ttl_s * 1000, lines, also)
+    return Claim(lines, body.customer_id, settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s)
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """The time of this process, in ms since 1970."""
     return time.time_ns() // 1_000_000
 
 

@@ -19,7 +19,12 @@ def idempotency_key(headers: RawHeaders) -> str | None:
         return None
     if len(given) > 1:
         raise _unusable("sent more than once")
-    text = given[0].decode("latin-1").strip(" \t")
+    return read_key(given[0])
+
+
+def read_key(value: bytes) -> str:
+    """The key in a header's value. Raises ProblemRaised for one that cannot be used."""
+    text = value.decode("latin-1").strip(" \t")
     if len(text) > 1 and text.startswith('"') and text.endswith('"'):
         text = _ESCAPED.sub(r"\1", text[1:-1])
     if not 1 <= len(text) <= MAX_KEY_LENGTH:
@@ -31,7 +36,11 @@ def idempotency_key(headers: RawHeaders) -> str | None:
 
 def require_key(headers: RawHeaders) -> str:
     """The key. Raises ProblemRaised when there is none, too."""
-    key = idempotency_key(headers)
+    return require(idempotency_key(headers))
+
+
+def require(key: str | None) -> str:
+    """The key that was sent. Raises ProblemRaised when none was."""
     if key is None:
         raise ProblemRaised(problem("idempotency-key-required", f"Send an {HEADER}, so that a retry changes nothing."))
     return key

@@ -25,6 +25,7 @@ from engine.stock import Sku
 CHUNK_ITEMS = MAX_LIMIT
 MAX_CHUNKS = 10
 MAX_VALUE = 2 * MAX_PRICE_MINOR
+NOT_NEGATIVE = {"minimum": 0}  # Litestar leaves a `ge` of 0 out of the document
 
 
 class Filters(Struct, frozen=True):
@@ -137,10 +138,12 @@ class ItemRoutes(Controller):
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
         min_value: Annotated[
-            int | None, QueryParameter(ge=0, le=MAX_VALUE, description="Lowest price, in minor units")
+            int | None,
+            QueryParameter(ge=0, le=MAX_VALUE, description="Lowest price, in minor units", schema_extra=NOT_NEGATIVE),
         ] = None,
         max_value: Annotated[
-            int | None, QueryParameter(ge=0, le=MAX_VALUE, description="Highest price, in minor units")
+            int | None,
+            QueryParameter(ge=0, le=MAX_VALUE, description="Highest price, in minor units", schema_extra=NOT_NEGATIVE),
         ] = None,
         name: Annotated[
             str | None, QueryParameter(max_length=MAX_NAME_LENGTH, description="Part of the name, in any case")

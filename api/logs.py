@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import traceback
 
 import msgspec
 
+from engine.logs import describe_exception
 from engine.settings import Settings
 
 FIELDS = "fields"
@@ -21,8 +21,8 @@ class JsonLines(logging.Formatter):
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
         line = {"at": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
         line.update(getattr(record, FIELDS, {}))
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = "".join(traceback.format_exception(*record.exc_info))
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = describe_exception(record.exc_info[1])
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 

@@ -45,6 +45,10 @@ class Metrics:
             "holdfast_high_water_events", "Flush lag at which reserves are refused", registry=registry
         )
         self.backlog = Gauge("holdfast_backlog_operations", "Operations waiting for a script call", registry=registry)
+        self.connections = Gauge("holdfast_connections", "Open connections of clients", registry=registry)
+        self._connection_ends = Counter(
+            "holdfast_connection_ends", "Connections that this side ended, by reason", ("reason",), registry=registry
+        )
         self.fence_closings = Counter("holdfast_fence_closings", "Times that Redis lost our trust", registry=registry)
         self.verifications = Counter(
             "holdfast_verifications", "Comparisons of Redis with PostgreSQL by verdict", ("verdict",), registry=registry
@@ -68,6 +72,10 @@ class Metrics:
     def count_order(self, act: str, outcome: str) -> None:
         """One act on an order, its making included: how it ended, or the code of its refusal."""
         self._orders.count(act, outcome)
+
+    def count_connection_end(self, reason: str) -> None:
+        """One connection that was ended because of what its client did or left undone."""
+        self._connection_ends.labels(reason).inc()
 
     def observe_batch(self, verb: str, size: int, seconds: float) -> None:
         """One script call."""

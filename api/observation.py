@@ -14,7 +14,6 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from api.limits import RawHeaders
 from api.logs import FIELDS
 from api.metrics import UNMATCHED
 from api.resources import Resources
@@ -23,7 +22,7 @@ log = logging.getLogger("holdfast.access")
 
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
-_CLOSING = (b"connection", b"close")
+CLOSING = (b"connection", b"close")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -33,20 +32,19 @@ class Observer:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._prefix = secrets.token_hex(6)
+        self._prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
 
-    def request_id(self, headers: RawHeaders) -> bytes:
+    def request_id(self, wished: bytes | None) -> bytes:
         """The caller's X-Request-Id where it is sane, otherwise a new one: this process's own, and a number."""
-        for name, value in headers:
-            if name == b"x-request-id" and _SANE_ID.match(value):
-                return value
-        return f"{self._prefix}-{next(self._numbers):x}".encode()
+        if wished is not None and _SANE_ID.match(wished):
+            return wished
+        return b"%s-%x" % (self._prefix, next(self._numbers))
 
     def answer_headers(self, request_id: bytes) -> Headers:
         """What every answer carries; while this process drains, connections end with their answer."""
         found = [(b"x-request-id", request_id)]
-        return [*found, _CLOSING] if self._resources.health.is_draining else found
+        return [*found, CLOSING] if self._resources.health.is_draining else found
 
     def record(self, request_id: bytes, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request and, where that is wanted, log it."""
@@ -84,7 +82,7 @@ class Observed:
     async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         method = scope["method"]
-        request_id = self._observer.request_id(scope["headers"])
+        request_id = self._observer.request_id(dict(scope["headers"]).get(b"x-request-id"))
         status = CLIENT_GONE
         extra = self._observer.answer_headers(request_id)
 

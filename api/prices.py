@@ -12,12 +12,13 @@ from msgspec import Meta, Struct
 
 from api.authentication import allow
 from api.categories import MAX_ID_LENGTH
-from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
+from api.errors import PROTECTED_CODES, Problem, problem, problems
 from api.pricing_rules import MAX_WORD_LENGTH
 from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
 from api.variants import unknown_product
+from api.windows import read_instant
 from engine.holds import MAX_QUANTITY
 from engine.pricing import Kind, Price
 from engine.quotes import quote
@@ -67,8 +68,6 @@ async def show(resources: Resources, product_id: str, asked: Asked) -> Reply | P
         variant = catalogue.variant(asked.variant_id)
         if variant is None or variant.product_id != product_id:
             return problem("unknown-variant", f"This product has no variant {asked.variant_id[:MAX_ID_LENGTH]}.")
-    if asked.at is not None and asked.at.tzinfo is None:
-        return invalid("at", "a time needs its offset from UTC, such as Z")
     found = quote(
         catalogue,
         product,
@@ -111,10 +110,10 @@ async def show_price(
     quantity: Annotated[int, QueryParameter(ge=1, le=MAX_QUANTITY, description="Units")] = 1,
     user_tier: Annotated[str | None, QueryParameter(max_length=MAX_WORD_LENGTH, description="Such as GOLD")] = None,
     promo_code: Annotated[str | None, QueryParameter(max_length=MAX_WORD_LENGTH, description="Such as SPRING")] = None,
-    at: Annotated[datetime | None, QueryParameter(description="RFC 3339; now unless told")] = None,
+    at: Annotated[str | None, QueryParameter(format="date-time", description="RFC 3339; now unless told")] = None,
 ) -> Response[PriceView]:
     """What it costs for so many, for this tier and code, at this time, and which rules make it so."""
-    asked = Asked(variant_id, quantity, user_tier, promo_code, at)
+    asked = Asked(variant_id, quantity, user_tier, promo_code, None if at is None else read_instant("at", at))
     return respond(await show(request.resources, product_id, asked), request.path)
 
 

@@ -59,13 +59,8 @@ def respond(outcome: Reply | Problem, path: str, headers: Mapping[str, str] | No
     )
 
 
-def moment(ms: int) -> str:
-    """A moment, ms since 1970, as RFC 3339."""
-    seconds, rest = divmod(ms, 1000)
-    return f"{_whole_seconds(seconds)}.{rest:03}Z"
-
-
 @lru_cache(maxsize=4_096)
-def _whole_seconds(seconds: int) -> str:
-    """Cached, since all answers of a moment name the same few."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+def moment(ms: int) -> str:
+    """A moment, ms since 1970, as RFC 3339. Cached, since all answers of a batch name the same few."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"

@@ -13,12 +13,15 @@ from api.catalogue import CatalogueMemory
 from api.database import Database
 from api.guard import Guard
 from api.health import Health
+from api.key_watch import KeyWatch
 from api.metrics import Metrics
 from api.probe import Probe
+from api.rate_limits import limits_of
 from engine.connection import connect
 from engine.desk import Desk
 from engine.fence import Fence
 from engine.orders import OrderRecord
+from engine.rate_limits import RateLimiter
 from engine.settings import Settings
 from engine.shard import Shard
 from persistence import orders as stored_orders
@@ -42,6 +45,15 @@ class Resources:
         self.shard = Shard(self.redis, self.fence, settings, observe=self.metrics.observe_batch)
         self.desk = Desk(self.shard, settings, self._find_order)
         self.authenticator = Authenticator(settings.auth, self._find_key)
+        limiter = RateLimiter(
+            self.redis,
+            self.shard.keys,
+            settings,
+            is_away=lambda: self.shard.suspended is not None,
+            observe=self.metrics.observe_batch,
+        )
+        self.rate_limits = limits_of(limiter, settings)
+        """None where the settings have no limits."""
 
     async def _find_key(self, secret_hash: bytes) -> ApiKey | None:
         return await self.database.ask(lambda pool: find_by_hash(pool, secret_hash))
@@ -55,12 +67,16 @@ class Resources:
         await self.database.open()
         guard = Guard(self.settings, self.database, self.fence, self.metrics)
         probe = Probe(self.settings, self.database, self.shard, self.health, self.metrics)
-        watches = (guard.run(), probe.run(guard.opened), self.catalogue.run())
+        watches = [guard.run(), probe.run(guard.opened), self.catalogue.run()]
+        if self.settings.auth == "keys":
+            watches.append(KeyWatch(self.settings.require_database_url(), self.authenticator).run())
         tasks = [asyncio.create_task(watch) for watch in watches]
         try:
             yield
         finally:
             self.health.is_draining = True
+            if self.rate_limits is not None:
+                await self.rate_limits.close()
             await self.shard.close()
             await _end(tasks)
             await self.redis.aclose()

@@ -43,7 +43,16 @@ class StockRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class AdjustmentRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Units received (`delta` above 0) or written off (below)."""
 
-    delta: Annotated[int, Meta(ge=-MAX_COUNT, le=MAX_COUNT, description="Units to add; never 0", examples=[24])]
+    delta: Annotated[
+        int,
+        Meta(
+            ge=-MAX_COUNT,
+            le=MAX_COUNT,
+            description="Units to add; never 0",
+            examples=[24],
+            extra_json_schema={"not": {"const": 0}},
+        ),
+    ]
     reason: Annotated[
         str,
         Meta(min_length=1, max_length=MAX_REASON_LENGTH, pattern=WITHOUT_CONTROLS, examples=["delivery"]),

@@ -5,15 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
-from api.errors import Problem, invalid
+from api.errors import Problem, ProblemRaised, invalid
 from persistence.moments import ms_of
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339", examples=["2026-11-27T00:00:00Z"])]
+
+
+def read_instant(name: str, text: str) -> datetime:
+    """The instant in a query, as strictly as in a body: RFC 3339 with its offset. Raises ProblemRaised."""
+    try:
+        return msgspec.convert(text, Instant)
+    except msgspec.ValidationError:
+        raise ProblemRaised(invalid(name, "must be an RFC 3339 time with its offset from UTC, such as Z")) from None
 
 
 def judge_window(starts_name: str, starts: datetime | None, ends_name: str, ends: datetime | None) -> Problem | None:

@@ -187,6 +187,7 @@ class EmbeddedPostgres(EmbeddedServer):
             "unix_socket_directories": "",
             "synchronous_commit": "on",
             "logging_collector": "off",
+            "log_error_verbosity": "terse",  # a DETAIL line would hold rows, and so customers
             **self.options,
         }
         command = [str(postgres_binaries() / "postgres"), "-D", str(self.cluster_dir)]

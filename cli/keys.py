@@ -75,7 +75,7 @@ def list_keys(*, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID")
 @as_json_option
 def revoke(key_id: str, *, as_json: bool) -> None:
-    """End a key: within seconds it opens nothing."""
+    """End a key: at once it opens nothing."""
     key = _with_database(lambda pool: api_keys.revoke(pool, key_id))
     if key is None:
         raise HoldfastError(f"there is no key {key_id!r}; holdfast keys list shows them")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from engine.errors import Unavailable
 
 Op = TypeVar("Op")
 Answer = TypeVar("Answer")
+
+_Waiting: TypeAlias = tuple[Sequence[Op], asyncio.Future[Any], bool]
+"""Operations, the future of their answer, and whether that is a list of answers: they came together."""
 
 
 class Lane(Generic[Op, Answer]):
@@ -33,30 +36,33 @@ class Lane(Generic[Op, Answer]):
         self._max_batch = max_batch
         self._max_pending = max_pending
         self._free = in_flight
-        self._waiting: deque[tuple[list[Op], asyncio.Future[list[Answer]]]] = deque()
+        self._waiting: deque[_Waiting[Op]] = deque()
         self._waiting_count = 0
         self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
         """Operations not yet on the wire."""
         return self._waiting_count
 
-    async def submit(self, operation: Op) -> Answer:
-        """Send one operation with the next batch. Raises Unavailable when too many wait already."""
-        return (await self._enqueue([operation]))[0]
+    def submit(self, operation: Op) -> asyncio.Future[Answer]:
+        """Send one operation with the next batch and await its answer. Raises Unavailable when too many wait."""
+        return self._enqueue((operation,), together=False)
 
-    async def submit_together(self, operations: list[Op]) -> list[Answer]:
-        """Send these in one batch, neither split nor reordered, whatever its size."""
-        return await self._enqueue(operations)
+    def submit_together(self, operations: Sequence[Op]) -> asyncio.Future[list[Answer]]:
+        """Send these in one batch, neither split nor reordered, whatever its size; their answers are awaited."""
+        return self._enqueue(operations, together=True)
 
-    def _enqueue(self, operations: list[Op]) -> asyncio.Future[list[Answer]]:
+    def _enqueue(self, operations: Sequence[Op], *, together: bool) -> asyncio.Future[Any]:
         if self._waiting_count + len(operations) > self._max_pending:
             raise Unavailable(f"more than {self._max_pending} operations are waiting")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Answer]] = loop.create_future()
-        self._waiting.append((operations, future))
+        loop = self._loop
+        if loop is None:  # asked for once, since asking is a system call
+            loop = self._loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting.append((operations, future, together))
         self._waiting_count += len(operations)
         if self._free and not self._woken:
             # Not at once: what else arrives in this turn of the event loop shall ride along.
@@ -68,7 +74,7 @@ class Lane(Generic[Op, Answer]):
         """Wait for everything on the wire; what still waits is refused."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        for _, future in self._waiting:
+        for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
         self._waiting.clear()
@@ -85,34 +91,36 @@ class Lane(Generic[Op, Answer]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self) -> list[tuple[list[Op], asyncio.Future[list[Answer]]]]:
-        batch: list[tuple[list[Op], asyncio.Future[list[Answer]]]] = []
+    def _take(self) -> list[_Waiting[Op]]:
+        batch: list[_Waiting[Op]] = []
         size = 0
         while self._waiting:
-            operations, future = self._waiting[0]
-            if batch and size + len(operations) > self._max_batch:
+            waiting = self._waiting[0]
+            count = len(waiting[0])
+            if batch and size + count > self._max_batch:
                 break
             self._waiting.popleft()
-            self._waiting_count -= len(operations)
-            if not future.done():
-                batch.append((operations, future))
-                size += len(operations)
+            self._waiting_count -= count
+            if not waiting[1].done():
+                batch.append(waiting)
+                size += count
         return batch
 
-    async def _deliver(self, batch: list[tuple[list[Op], asyncio.Future[list[Answer]]]]) -> None:
+    async def _deliver(self, batch: list[_Waiting[Op]]) -> None:
         try:
-            answers = await self._send([operation for operations, _ in batch for operation in operations])
+            answers = await self._send([operation for operations, _, _ in batch for operation in operations])
             start = 0
-            for operations, future in batch:
+            for operations, future, together in batch:
+                end = start + len(operations)
                 if not future.done():
-                    future.set_result(list(answers[start : start + len(operations)]))
-                start += len(operations)
+                    future.set_result(list(answers[start:end]) if together else answers[start])
+                start = end
         except asyncio.CancelledError:
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller of the batch must hear of it
-            for _, future in batch:
+            for _, future, _ in batch:
                 if not future.done():
                     future.set_exception(error)
         finally:

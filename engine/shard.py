@@ -15,6 +15,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine import answers
+from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.fence import Fence, Fenced
 from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
@@ -22,7 +23,7 @@ from engine.idempotency import Keyed
 from engine.keys import Keys
 from engine.lanes import Lane
 from engine.refusals import Refused
-from engine.scripts import Script, load_scripts
+from engine.scripts import Script, load_scripts, replicas_of
 from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
@@ -77,7 +78,7 @@ class Shard:
         self.fence = fence
         self._redis = redis
         self._settings = settings
-        self._scripts = scripts or load_scripts()
+        self._scripts = scripts or load_scripts(replicas=replicas_of(settings))
         self._observe = observe
         self._lanes: dict[str, Lane[Operation, Answered]] = {
             verb: Lane(
@@ -396,6 +397,7 @@ class Shard:
         epoch = self.fence.epoch
         if self.suspended is not None:
             raise Unavailable(self.suspended)
+        await in_task()
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.hget(self.keys.meta, "epoch")

@@ -1,6 +1,6 @@
 """`cart`: each shopper puts one unit into an open cart, and checks it out.
 
-The carts are opened before each turn, outside of what is timed: a pair is an add and a checkout.
+The carts are opened before each turn, and the log drained, outside of what is timed: a pair is an add and a checkout.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def run(stage: Stage) -> Result:
     def take(contender: Contender) -> Turn:
         nonlocal opened_within
         carts = open_carts(contender, plan, needed.get(contender.name, FIRST_CARTS))
+        contender.settle()
         turn, outcome = stage.turn(contender, replace(plan, pool=carts), GROUP)
         needed[contender.name] = max(round(outcome.done * SPARE), FIRST_CARTS)
         opened_within += outcome.granted[0]

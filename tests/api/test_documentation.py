@@ -106,6 +106,28 @@ def test_the_documented_bodies_are_the_checked_ones(document: dict[str, Any]) ->
     assert schemas["BatchRequest"]["properties"]["holds"]["items"] == {"$ref": "#/components/schemas/HoldRequest"}
 
 
+def test_an_answer_without_a_body_is_documented_without_one(document: dict[str, Any]) -> None:
+    empty = [
+        o["responses"]["204"] for item in document["paths"].values() for o in item.values() if "204" in o["responses"]
+    ]
+    assert empty and not any("content" in response for response in empty)
+
+
+def test_parameters_are_documented_as_they_are_checked(document: dict[str, Any]) -> None:
+    found = {
+        (path, parameter["name"]): parameter["schema"]
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        for parameter in operation["parameters"]
+    }
+    assert found["/api/v1/items", "min_value"]["minimum"] == 0
+    assert found["/api/v1/products/{product_id}/price", "at"]["format"] == "date-time"
+    key = found["/api/v1/checkout", "Idempotency-Key"]["pattern"]
+    assert re.search(key, "an order 17") and not any(re.search(key, odd) for odd in ("é", '""', "a\tb", " a"))
+    assert not any("oneOf" in schema for schema in found.values())  # a parameter is there or not, and never null
+    assert document["components"]["schemas"]["AdjustmentRequest"]["properties"]["delta"]["not"] == {"const": 0}
+
+
 def test_real_answers_fit_their_schemas(api: Api, document: dict[str, Any]) -> None:
     sku = api.create(3, customer_limit=2)
     hold = api.hold(sku)

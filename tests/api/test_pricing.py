@@ -173,6 +173,7 @@ def test_a_rule_that_makes_no_sense_is_refused_by_its_field(api: Api, changes: d
         ({"quantity": "1.5"}, "quantity"),
         ({"at": "soon"}, "at"),
         ({"at": "2026-01-01T00:00:00"}, "at"),
+        *(({"at": number}, "at") for number in ("0.5", "1767225600", "-1", "1e400", "NaN")),
     ],
 )
 def test_a_price_asked_for_wrongly_is_refused(

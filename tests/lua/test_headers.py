@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import answers
+from engine import answers, rate_limits
 from engine.keys import Keys
 from engine.scripts import LUA_FOLDER, VERBS, Script
 
@@ -15,12 +15,13 @@ SUITE = Path(__file__).parent
 READERS = Path(answers.__file__).read_text(encoding="utf-8") + (
     Path(answers.__file__).with_name("shard.py").read_text(encoding="utf-8")
 )
-RECORD = re.compile(r"= \{ 'held', .*")
+LIMITS = Path(rate_limits.__file__).read_text(encoding="utf-8")
+RECORD = re.compile(r"(?:\]|record) = \{ 'held', .*")
 ANSWER = re.compile(r"\{ '([a-z-]+)'")
 
 
 def test_each_file_is_a_verb_and_each_verb_a_file() -> None:
-    assert {path.stem for path in LUA_FOLDER.glob("*.lua")} == {*VERBS, "prelude"}
+    assert {path.stem for path in LUA_FOLDER.glob("*.lua")} == {*VERBS, "prelude", "limit"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -37,6 +38,15 @@ def test_a_script_answers_just_what_its_header_says_and_each_answer_is_read(verb
     assert set(ANSWER.findall(RECORD.sub("", body))) | shared == set(script.header.answers)
     for status in script.header.answers:
         assert f'"{status}"' in READERS or status in ("not-due", "orphan", "acknowledged"), status
+
+
+def test_the_limits_script_stands_alone_and_says_what_it_is() -> None:
+    script = Script("limit", with_prelude=False)
+    assert {"Purpose", "KEYS", "ARGV", "Answers", "Emits"} <= script.header.fields.keys()
+    assert script.header.flags == ("allow-oom",)
+    assert set(ANSWER.findall(script.text)) == set(script.header.answers) == {"allowed", "limited"}
+    assert '"allowed"' in LIMITS
+    assert "XADD" not in script.text
 
 
 @pytest.mark.parametrize("verb", VERBS)

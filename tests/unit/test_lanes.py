@@ -55,9 +55,9 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def submitted(lane: Lane[int, int], *operations: int) -> list[asyncio.Task[int]]:
+async def submitted(lane: Lane[int, int], *operations: int) -> list[asyncio.Future[int]]:
     """Callers of their own, one an operation, each as far as it gets."""
-    tasks = [asyncio.create_task(lane.submit(operation)) for operation in operations]
+    tasks = [asyncio.ensure_future(lane.submit(operation)) for operation in operations]
     await turns()
     return tasks
 
@@ -71,7 +71,7 @@ async def test_operations_of_one_loop_turn_ride_in_one_batch(wire: Wire) -> None
 
 async def test_a_lone_operation_is_sent_in_the_next_loop_turn_without_any_timer(wire: Wire) -> None:
     loop = asyncio.get_running_loop()
-    caller = asyncio.create_task(wire.lane().submit(7))
+    caller = asyncio.ensure_future(wire.lane().submit(7))
     started = loop.time()
     await turns(4)
     assert wire.batches == [[7]]
@@ -116,9 +116,9 @@ async def test_a_batch_is_never_larger_than_allowed_and_keeps_the_order(wire: Wi
 
 async def test_a_group_rides_unsplit_and_waits_for_a_batch_that_has_room_for_it(wire: Wire) -> None:
     lane = wire.lane(max_batch=4)
-    first = asyncio.create_task(lane.submit(1))
-    group = asyncio.create_task(lane.submit_together([2, 3, 4, 5]))
-    last = asyncio.create_task(lane.submit(6))
+    first = asyncio.ensure_future(lane.submit(1))
+    group = asyncio.ensure_future(lane.submit_together([2, 3, 4, 5]))
+    last = asyncio.ensure_future(lane.submit(6))
     await turns()
     await wire.answer_everything()
     assert wire.batches == [[1], [2, 3, 4, 5], [6]]
@@ -127,7 +127,7 @@ async def test_a_group_rides_unsplit_and_waits_for_a_batch_that_has_room_for_it(
 
 async def test_each_caller_of_a_batch_gets_just_its_own_answers_groups_among_them(wire: Wire) -> None:
     lane = wire.lane()
-    groups = [asyncio.create_task(lane.submit_together(operations)) for operations in ([1, 2], [3], [4, 5, 6], [7])]
+    groups = [asyncio.ensure_future(lane.submit_together(operations)) for operations in ([1, 2], [3], [4, 5, 6], [7])]
     await turns()
     await wire.answer_everything()
     assert wire.batches == [[1, 2, 3, 4, 5, 6, 7]]
@@ -136,9 +136,9 @@ async def test_each_caller_of_a_batch_gets_just_its_own_answers_groups_among_the
 
 async def test_a_group_larger_than_a_batch_goes_alone_and_whole(wire: Wire) -> None:
     lane = wire.lane(max_batch=2)
-    small = asyncio.create_task(lane.submit(1))
-    large = asyncio.create_task(lane.submit_together([2, 3, 4, 5, 6]))
-    after = asyncio.create_task(lane.submit(7))
+    small = asyncio.ensure_future(lane.submit(1))
+    large = asyncio.ensure_future(lane.submit_together([2, 3, 4, 5, 6]))
+    after = asyncio.ensure_future(lane.submit(7))
     await turns()
     await wire.answer_everything()
     assert wire.batches == [[1], [2, 3, 4, 5, 6], [7]]
@@ -186,7 +186,7 @@ async def test_a_caller_that_goes_away_before_the_wire_is_dropped_and_crosses_no
 async def test_a_caller_that_goes_away_while_on_the_wire_loses_only_its_own_answer(wire: Wire) -> None:
     lane = wire.lane()
     callers = await submitted(lane, 1, 2, 3)
-    group = asyncio.create_task(lane.submit_together([4, 5]))
+    group = asyncio.ensure_future(lane.submit_together([4, 5]))
     await turns()
     callers[0].cancel()
     await turns()
@@ -236,7 +236,7 @@ async def test_random_traffic_with_cancellations_and_errors_crosses_no_answers()
     lane: Lane[int, int] = Lane(send, max_batch=16, max_pending=10_000, in_flight=3)
     callers = []
     for operation in range(2_000):
-        callers.append(asyncio.create_task(lane.submit(operation)))
+        callers.append(asyncio.ensure_future(lane.submit(operation)))
         if operation % 5 == 0:
             await asyncio.sleep(0)
         if operation % 11 == 0:
@@ -265,7 +265,6 @@ async def test_closing_refuses_what_has_not_reached_the_wire_and_leaves_nobody_w
 
     async def submit_and_close() -> int:
         caller = asyncio.ensure_future(lane.submit(1))
-        await asyncio.sleep(0)  # it waits for the next turn of the loop
         await lane.close()
         return await caller
 
