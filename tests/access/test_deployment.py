@@ -1,0 +1,99 @@
+"""The system does all of its work with the users of deploy/redis and the roles of deploy/postgres."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.settings import Settings
+from tests.access.driving import (
+    Deployment,
+    change_catalogue,
+    command_everything,
+    hold_and_settle,
+    lose_record,
+    shop,
+    workers_of,
+)
+from tests.access.redis_server import ADMIN, AccessRedis, granted_commands
+from tests.api.process import Api, running_api
+
+DENIAL = re.compile(
+    r"^.*(?:NOPERM|permission denied|has no permissions|No permissions).*$", re.IGNORECASE | re.MULTILINE
+)
+# The API may not mend a Redis that was wiped, tries, and says that it waits.
+EXPECTED = "Redis cannot be verified: PostgreSQL is unavailable: permission denied for table flush_offsets"
+# What no test brings about for certain: a name that is taken, a look at the server by hand, a race for a watched key,
+# a replica.
+RARE = {"ping", "hexists", "persist", "unwatch", "publish", "wait"}
+
+
+@pytest.fixture(scope="module")
+def deployment(users: AccessRedis, roles_url: str, place: Path) -> Iterator[Deployment]:
+    settings = Settings(
+        flush_every_s=1,
+        expire_every_s=1,
+        reconcile_every_s=1,
+        trim_every_s=1,
+        payment_window_s=2,
+        cart_hold_ttl_s=60,
+        log_level="debug",
+    )
+    made = Deployment(users, roles_url, settings, place)
+    yield made
+    for started in made.jobs:
+        started.kill_all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nothing_that_the_system_does_is_denied_and_nothing_is_granted_for_nothing(
+    deployment: Deployment, place: Path
+) -> None:
+    flush, housekeeping, scheduler = workers_of(deployment)
+    deployment.wait_query("SELECT count(*) FROM flush_offsets", wanted=1)  # else the API asks for what a worker does
+    with running_api(deployment.settings_of("api"), place / "api.log") as api:
+        deployment.log_in(api)
+        change_catalogue(api)
+        ending = hold_and_settle(api)
+        paid, late = shop(api)
+        await_the_jobs(deployment, api, ending, paid, late)
+        with deployment.redis.client(ADMIN) as admin:
+            admin.flushall()
+        api.wait_status(503)
+        api.wait_ready()
+        scheduler.end()
+        housekeeping.end()
+        command_everything(deployment, api)
+        flush.end()
+    assert deployment.redis.denials() == []
+    for log in sorted(place.glob("*.log")):
+        assert [line for line in DENIAL.findall(log.read_text()) if EXPECTED not in line] == [], log.name
+    unused = set().union(*granted_commands().values()) - deployment.redis.commands_called() - RARE
+    assert not unused
+
+
+def await_the_jobs(deployment: Deployment, api: Api, ending: str, paid: str, late: str) -> None:
+    """Wait for what the timetable does: holds and payment windows that end, and holds whose record was lost."""
+    lose_record(deployment, api.hold(api.create(3))["id"], deadline_too=True)
+    lose_record(deployment, api.hold(api.create(3), ttl_s=1)["id"], deadline_too=False)
+    deployment.wait_query("SELECT status FROM holds WHERE id = $1", ending, wanted="expired")
+    deployment.wait_query("SELECT status FROM orders WHERE id = $1", late, wanted="canceled")
+    deployment.wait_query("SELECT payment_status FROM orders WHERE id = $1", paid, wanted="succeeded")
+    deployment.wait_query("SELECT count(*) FROM holds WHERE status = 'held' AND expires_at < now()", wanted=0)
+
+
+@pytest.mark.slow
+def test_an_api_without_a_worker_leaves_a_wiped_redis_as_it_is_and_says_so(deployment: Deployment, place: Path) -> None:
+    with deployment.redis.client(ADMIN) as admin:
+        admin.flushall()
+        with running_api(deployment.settings_of("api"), place / "alone.log", is_ready=False) as api:
+            api.wait_status(503)
+            assert api.client.get("/readyz").json()["components"]["fence"]["status"] == "down"
+            assert admin.dbsize() == 0
+            worker = deployment.processes_of("worker", "worker").worker("flush")
+            api.wait_ready()
+            worker.end()
