@@ -107,7 +107,7 @@ def _named(
     period, others = generations("", now_ms(), settings.retention_s)
     whole = fingerprint(
         [
-            claim if isinstance(claim, Claim) else bytes(raw).decode()
+            claim if isinstance(claim, Claim) else bytes(raw).decode("latin-1")
             for claim, raw in zip(claims, body.holds, strict=True)
         ]
     )

@@ -40,6 +40,7 @@ def connect(settings: Settings, fence: Fence | None = None) -> Redis:
         "max_connections": MAX_CONNECTIONS,
         "timeout": POOL_WAIT_S,
         "decode_responses": True,
+        "encoding_errors": "backslashreplace",  # an entry of the log that is no text is set aside, not stumbled over
         "socket_timeout": settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,
         "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), settings.redis_retries),

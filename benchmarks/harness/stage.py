@@ -27,7 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """How long and how much; `against` are the peers that are measured, `within` where systems keep their data."""
 
     rounds: int = 4
-    seconds: float = 2.0
+    seconds: float = 1.5
     connections: int = 64
     skus: int = 100_000
     holds: int = 100_000

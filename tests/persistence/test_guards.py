@@ -107,6 +107,17 @@ async def test_an_entry_of_another_epoch_stops_the_flush(system: System) -> None
     assert await levels(system) == {}
 
 
+async def test_an_entry_that_is_no_text_is_set_aside_and_the_flush_goes_on(system: System) -> None:
+    await system.create("A", 10)
+    fields: dict[Any, Any] = {"kind": "adjust", "at": "1000", "n": "1", "events": b'[["A\xff",1,"","",0,0]]'}
+    await system.raw.xadd(system.keys.events, fields, id="1-2")
+    await system.raw.hset(system.keys.meta, "seq", "2")
+    await system.hold("A", 3)
+    assert await system.flush() == 3
+    assert await levels(system) == {"A": (7, 3, 0)}
+    assert [seq for seq, _ in await quarantined(system)] == [2]
+
+
 async def test_an_empty_log_lets_go_of_nothing_that_comes_later(system: System) -> None:
     await system.create("A", 10)
     await system.flush()
