@@ -10,7 +10,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-index-url --no-config --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench lock clean
+.PHONY: help up test check format bench faults soak hostile lock clean
 
 help: ## list the targets
 	@echo "Holdfast: make TARGET, where TARGET is"
@@ -35,6 +35,15 @@ format: $(INSTALLED) ## rewrite the sources as `check` wants them
 
 bench: $(INSTALLED) ## measure it beside other designs, against its targets: about 5 minutes, report in .bench
 	@$(RUN) -m cli.main bench all
+
+faults: $(INSTALLED) ## break the whole system under load and check every answer: about a minute; SECONDS= SEED=
+	@$(RUN) -m tests.faults --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+soak: $(INSTALLED) ## the same for 15 minutes, so that every fault comes many times; SECONDS= SEED=
+	@$(RUN) -m tests.faults --seconds $(or $(SECONDS),900) $(if $(SEED),--seed $(SEED))
+
+hostile: $(INSTALLED) ## tens of thousands of hostile requests; part of `test` in a shorter form
+	@HOLDFAST_HOSTILE_EXAMPLES=150 $(RUN) -m pytest tests/hostile --numprocesses 2 --dist loadfile
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	$(COMPILE) --group build --output-file requirements-build.lock
