@@ -132,10 +132,10 @@ def test_the_process_does_what_its_document_says_whatever_it_is_asked(
     api: Api, guarded: Api, secret: str, tmp_path: Path
 ) -> None:
     _write_settings(tmp_path / "schemathesis.toml", secret, _fill(api))
-    options = ("--max-examples", str(EXAMPLES)) if EXAMPLES else ("--max-examples", "8", "--generation-deterministic")
+    options = ("--max-examples", str(EXAMPLES)) if EXAMPLES else ("--max-examples", "3", "--generation-deterministic")
     found = _run(guarded.url, tmp_path / "schemathesis.toml", *options)
     assert found.returncode == 0, found.stdout + found.stderr
     cases = re.search(r"(\d+) generated", found.stdout)
     assert cases is not None
-    assert int(cases[1]) > 1_000, found.stdout
+    assert int(cases[1]) > 500, found.stdout
     assert is_balanced(guarded.settings)

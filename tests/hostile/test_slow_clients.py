@@ -19,13 +19,14 @@ import pytest
 from api.turning_away import MAX_TURNED_AWAY
 from engine.settings import Settings
 from tests.api.process import Api, running_api
+from tests.hostile.examples import EXAMPLES
 from tests.hostile.wire import connect, listen, read_answers, request, say
 
 HEAD_S = 1
 REQUEST_S = 2
 SLACK_S = 3.0  # the sweep's second, and a busy machine
 ALIVE = request("GET", "/livez")
-IDLE = 10_000
+IDLE = 10_000 if EXAMPLES else 3_000
 OWN_FILES = 500
 MIB = 1 << 20
 
