@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ FLUSH_QUEUE = "flush"
 HOUSEKEEPING_QUEUE = "housekeeping"
 QUEUES = (FLUSH_QUEUE, HOUSEKEEPING_QUEUE)
 JOB_TIMEOUT_S = 300
-NUDGE_ID = "flush-nudge"
+NUDGE_PREFIX = "flush-nudge-"
 
 
 class Task(Struct, frozen=True):
@@ -63,9 +64,17 @@ def register(scheduler: Scheduler, settings: Settings) -> list[str]:
 
 
 def nudge_flush(connection: Redis) -> None:
-    """Ask for a flush now, without waiting for the timetable."""
+    """Ask for a flush now, without waiting for the timetable.
+
+    Each nudge has an id of its own: one that ends takes its job's record with it, and a second one of the same id that
+    waited meanwhile would be skipped.
+    """
     Queue(FLUSH_QUEUE, connection=connection).enqueue(
-        "jobs.flush.flush", job_id=NUDGE_ID, result_ttl=0, failure_ttl=60, job_timeout=JOB_TIMEOUT_S
+        "jobs.flush.flush",
+        job_id=NUDGE_PREFIX + secrets.token_hex(8),
+        result_ttl=0,
+        failure_ttl=60,
+        job_timeout=JOB_TIMEOUT_S,
     )
 
 

@@ -1,0 +1,3 @@
+from tests.faults.command import command
+
+command()
