@@ -12,7 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from api.authentication import Authenticator
+from api import authentication
+from api.authentication import FRESH_S, Authenticator
 from api.errors import ProblemRaised
 from engine.errors import Unavailable
 from persistence.api_keys import ApiKey
@@ -221,6 +222,93 @@ async def test_a_doubt_waits_for_an_answer_where_a_failure_was_passed_over(
     clockwork.is_down, clockwork.key = False, None
     authenticator.doubt()
     with pytest.raises(ProblemRaised):
+        await clockwork.admit(authenticator)
+
+
+@pytest.mark.anyio
+async def test_while_postgresql_is_away_a_key_is_asked_for_once_a_second_and_nobody_waits_for_it(
+    clockwork: Clockwork, authenticator: Authenticator
+) -> None:
+    await clockwork.admit(authenticator)
+    clockwork.now += 10
+    clockwork.is_down = True
+    await clockwork.admit(authenticator)
+    assert clockwork.asked == 2
+    for _ in range(5):
+        await clockwork.admit(authenticator)
+        await asyncio.sleep(0.001)
+    assert clockwork.asked == 2
+    clockwork.now += 1.1
+    for _ in range(5):
+        await clockwork.admit(authenticator)
+        await asyncio.sleep(0.001)
+    assert clockwork.asked == 3
+    clockwork.now += 1.1
+    clockwork.is_down = False
+    await clockwork.admit(authenticator)
+    await asyncio.sleep(0.001)
+    for _ in range(5):
+        await clockwork.admit(authenticator)
+    assert clockwork.asked == 4
+
+
+@pytest.mark.anyio
+async def test_an_unknown_key_that_is_made_meanwhile_is_known_after_seconds(
+    clockwork: Clockwork, authenticator: Authenticator
+) -> None:
+    made, clockwork.key = clockwork.key, None
+    with pytest.raises(ProblemRaised):
+        await clockwork.admit(authenticator)
+    clockwork.key = made
+    clockwork.now += FRESH_S + 0.1
+    assert await clockwork.admit(authenticator) == "key_1"
+
+
+def headers_of(letter: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-api-key", b"hf_" + letter.encode() * 43)]
+
+
+@pytest.mark.anyio
+async def test_of_more_keys_than_are_remembered_those_asked_for_last_stay(
+    clockwork: Clockwork, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MAX_REMEMBERED", 3)
+    for letter in "ABC":
+        await authenticator.admit(headers_of(letter), "storefront")
+    clockwork.now += FRESH_S + 0.1
+    await authenticator.admit(headers_of("B"), "storefront")
+    assert len(authenticator._known) == 3
+    await authenticator.admit(headers_of("D"), "storefront")
+    await authenticator.admit(headers_of("E"), "storefront")
+    assert len(authenticator._known) == 3
+    asked = clockwork.asked
+    for letter in "BDE":
+        await authenticator.admit(headers_of(letter), "storefront")
+    assert clockwork.asked == asked
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_a_secret_is_asked_of_no_database(
+    clockwork: Clockwork, authenticator: Authenticator
+) -> None:
+    for secret in (b"nonsense", b"hf_", b"hf_" + b"A" * 5_000):
+        with pytest.raises(ProblemRaised):
+            await authenticator.admit([(b"x-api-key", secret)], "storefront")
+    assert clockwork.asked == 0
+
+
+@pytest.mark.anyio
+async def test_a_key_that_was_gone_is_not_trusted_again_when_postgresql_is_away(
+    clockwork: Clockwork, authenticator: Authenticator
+) -> None:
+    await clockwork.admit(authenticator)
+    clockwork.now += FRESH_S + 0.1
+    clockwork.key = None
+    with pytest.raises(ProblemRaised):
+        await clockwork.admit(authenticator)
+    clockwork.now += FRESH_S + 0.1
+    clockwork.is_down = True
+    with pytest.raises(Unavailable):
         await clockwork.admit(authenticator)
 
 

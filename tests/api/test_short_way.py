@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
+import time
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+import redis
 
 from tests.api.process import Api
+from tests.hostile.wire import connect, listen, read_answers, request
 
 HOLDS = "/api/v1/holds"
 JSON = {"Content-Type": "application/json"}
@@ -92,3 +97,82 @@ def test_both_ways_count_as_the_same_route(api: Api) -> None:
     assert 'route="/api/v1/holds/{hold_id}/commit"' in metrics
     assert f'route="{HOLDS}"' in metrics
     assert 'route="unmatched",status="201"' not in metrics
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Content-Type", "text/plain"), ("Content-Type", "application/json")],
+        [*JSON.items(), ("Idempotency-Key", "one"), ("Idempotency-Key", "other")],
+    ],
+)
+def test_both_ways_refuse_a_header_that_comes_twice_and_differs(api: Api, headers: list[tuple[str, str]]) -> None:
+    sku = api.create(5)
+    content = GOOD.replace(b"$SKU", sku.encode())
+    short, long = (api.client.post(path, content=content, headers=headers) for path in (HOLDS, f"{HOLDS}/"))
+    assert short.status_code == 400
+    assert told(short) == told(long)
+    assert api.stock(sku)["available"] == 5
+
+
+@pytest.mark.parametrize("name", ["body_limit_bytes", "batch_body_limit_bytes"])
+def test_both_ways_have_the_same_limit_of_a_body_to_the_byte(api: Api, name: str) -> None:
+    sku = api.create(5)
+    hold = GOOD.replace(b"$SKU", sku.encode())
+    path, content = (HOLDS, hold) if name == "body_limit_bytes" else (f"{HOLDS}/batch", b'{"holds": [%s]}' % hold)
+    limit = getattr(api.settings, name)
+    for size, is_taken in ((limit, True), (limit + 1, False)):
+        answers = [
+            api.client.post(f"{path}{end}", content=content.ljust(size), headers=JSON).status_code for end in ("", "/")
+        ]
+        assert answers == ([201, 201] if is_taken and path == HOLDS else [200, 200] if is_taken else [413, 413])
+
+
+def test_a_client_that_asks_before_it_sends_its_body_is_answered_on_both_ways(api: Api) -> None:
+    body = GOOD.replace(b"$SKU", api.create(5).encode())
+    for path in (HOLDS, f"{HOLDS}/"):
+        asked = request("POST", path, [*JSON.items(), ("Expect", "100-continue"), ("Connection", "close")], body)
+        with connect(api.settings.port) as client:
+            client.sendall(asked[: -len(body)])
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+            client.sendall(body)
+            received, is_ended = listen(client, 5)
+        assert is_ended
+        (answer,) = read_answers(received)
+        assert (answer.status, answer.headers["connection"]) == (201, "close")
+
+
+def test_an_answer_that_ends_its_connection_says_so_once_on_both_ways(api: Api) -> None:
+    body = GOOD.replace(b"$SKU", api.create(5).encode())
+    for path in (HOLDS, f"{HOLDS}/"):
+        with connect(api.settings.port) as client:
+            client.sendall(request("POST", path, [*JSON.items(), ("Connection", "close")], body))
+            received, is_ended = listen(client, 5)
+        assert is_ended
+        assert received.lower().count(b"\r\nconnection: close\r\n") == 1
+
+
+def test_a_body_in_chunks_has_the_same_limit_on_both_ways(api: Api) -> None:
+    sku = api.create(5)
+    body = GOOD.replace(b"$SKU", sku.encode())
+    for content, status in ((body, 201), (body.ljust(api.settings.body_limit_bytes + 1), 413)):
+        for path in (HOLDS, f"{HOLDS}/"):
+            answer = api.client.post(path, content=iter([content]), headers=JSON)
+            assert answer.status_code == status
+    assert api.stock(sku)["reserved"] == 2
+
+
+def test_a_client_that_left_before_its_answer_is_counted_as_gone(api: Api) -> None:
+    gone = f'holdfast_http_requests_total{{method="POST",route="{HOLDS}",status="499"}}'
+    body = GOOD.replace(b"$SKU", api.create(5).encode())
+    with redis.Redis.from_url(api.settings.require_redis_url()) as client:
+        client.client_pause(300)
+        with connect(api.settings.port) as shopper:
+            shopper.sendall(request("POST", HOLDS, JSON.items(), body))
+            time.sleep(0.1)
+            # Not only its half is closed: it resets the connection.
+            shopper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deadline = time.monotonic() + 5
+    while gone not in api.client.get("/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

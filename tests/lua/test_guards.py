@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from engine.errors import Unavailable
@@ -74,6 +75,120 @@ async def test_two_batch_calls_under_one_key_at_once_never_mix(shard: Shard, qua
             assert outline(await shard.reserve_group(asked)) == outline(answered)
     made = [any(isinstance(answer, HoldAnswer) for answer in answered) for answered in (first, second)]
     assert made.count(True) <= 1
+
+
+async def test_two_payloads_under_one_key_at_once_never_share_a_hold(shard: Shard) -> None:
+    await create(shard, "A", 5)
+    other = Reserve("once", "g", None, 60_000, (Line("A", 2),))
+    answers = await asyncio.gather(shard.reserve(claim(1, token="once")), shard.reserve(other))
+    assert isinstance(answers[0], HoldAnswer)
+    assert answers[1] == Refused(Refusal.KEY_REUSED)
+    assert await counts(shard) == (4, 1, 0)
+
+
+async def test_of_a_batch_call_sent_twice_at_once_the_second_is_told_that_it_is_a_replay(shard: Shard) -> None:
+    await create(shard, "A", 5)
+    given = await asyncio.gather(shard.reserve_group(batch([1, 2])), shard.reserve_group(batch([1, 2])))
+    marks = [[isinstance(answer, HoldAnswer) and answer.replayed for answer in answers] for answers in given]
+    assert marks == [[False, False], [True, True]]
+
+
+async def test_a_batch_whose_holds_may_have_other_names_is_remembered_as_a_whole(shard: Shard) -> None:
+    await create(shard, "A", 3)
+    asked = [replace(request, also=(f"{request.token}-before",)) for request in batch([1, 5, 2])]
+    first = await shard.reserve_group(asked)
+    assert [isinstance(answer, HoldAnswer) for answer in first] == [True, False, True]
+    await shard.adjust(Adjust("more", "f", "A", 5, "received"))
+    assert outline(await shard.reserve_group(asked)) == outline(first)
+
+
+async def test_a_batch_that_just_stays_below_the_high_water_mark_is_made(shard: Shard, redis: Redis) -> None:
+    await create(shard, "A", 5)
+    await redis.hset(Keys().meta, "seq", "1997")
+    answers = await shard.reserve_group(batch([1, 1, 1]))
+    assert [isinstance(answer, HoldAnswer) for answer in answers] == [True] * 3
+
+
+async def test_holds_of_one_batch_have_each_their_own_deadline_and_life(shard: Shard, redis: Redis) -> None:
+    await create(shard, "A", 5)
+    lives_ms = (60_000, 600_000, 60_000)
+    answers = await asyncio.gather(*(held(shard, 1, ttl_ms=life_ms) for life_ms in lives_ms))
+    for answer, life_ms in zip(answers, lives_ms, strict=True):
+        token = answer.hold.token
+        assert answer.hold.expires_ms - answer.hold.created_ms == life_ms
+        assert await redis.zscore(Keys().deadlines, token) == answer.hold.expires_ms
+        assert await shard.hold(token) == answer.hold
+        kept_ms = await redis.pttl(Keys().hold(token)) - RETENTION_MS - 30 * 86_400_000
+        assert life_ms - 10_000 < kept_ms <= life_ms
+
+
+async def test_what_is_still_due_after_a_sweep_is_waited_for_by_nobody(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sweep_nothing(_: int) -> None:
+        return
+
+    monkeypatch.setattr(shard, "_sweep", sweep_nothing)
+    await create(shard, "A", 3)
+    await held(shard, 2, ttl_ms=1)
+    await asyncio.sleep(0.01)
+    (answer,) = await shard.reserve_group(batch([2]))
+    for refused in (answer, await shard.reserve(claim(2))):
+        assert isinstance(refused, Refused) and refused.refusal is Refusal.INSUFFICIENT_STOCK
+
+
+async def test_commits_of_one_hold_at_once_are_all_told_that_it_is_sold_and_sell_it_once(shard: Shard) -> None:
+    await create(shard, "A", 3)
+    token = (await held(shard, 2)).hold.token
+    keyed = Keyed("pay", "f")
+    answers = await asyncio.gather(
+        shard.commit(token, keyed), shard.commit(token, keyed), shard.commit(token), shard.commit(token)
+    )
+    assert [isinstance(answer, HoldAnswer) and answer.hold.status for answer in answers] == [HoldStatus.COMMITTED] * 4
+    assert [isinstance(answer, HoldAnswer) and answer.replayed for answer in answers] == [False, True, False, False]
+    assert await counts(shard) == (1, 0, 2)
+
+
+async def test_too_little_stock_is_told_before_a_limit_that_is_reached_as_well(shard: Shard) -> None:
+    await create(shard, "A", 1, limit=1)
+    refused = await shard.reserve(claim(2, customer="bob"))
+    assert isinstance(refused, Refused) and refused.refusal is Refusal.INSUFFICIENT_STOCK
+
+
+async def everything(redis: Redis) -> dict[str, Any]:
+    """What Redis holds, whatever its kind."""
+    found: dict[str, Any] = {}
+    for key in map(str, await redis.keys("*")):
+        match await redis.type(key):
+            case "string":
+                found[key] = await redis.get(key)
+            case "hash":
+                found[key] = await redis.hgetall(key)
+            case "zset":
+                found[key] = await redis.zrange(key, 0, -1, withscores=True)
+            case _:
+                found[key] = await redis.xlen(key)
+    return found
+
+
+async def test_an_event_that_is_refused_leaves_everything_as_it_was_whatever_the_verb(
+    shard: Shard, redis: Redis
+) -> None:
+    await create(shard, "A", 9, limit=8)
+    token = (await held(shard, 1, customer="bob")).hold.token
+    await redis.hset(Keys().meta, "seq", "0")
+    before = await everything(redis)
+    for asked in (
+        shard.reserve(claim(1, customer="bob")),
+        shard.reserve_group([replace(request, customer_id="bob") for request in batch([1, 2])]),
+        shard.commit(token, Keyed("pay", "f"), "till-7"),
+        shard.extend(token, 600, Keyed("longer", "f")),
+        shard.release(token),
+        shard.adjust(Adjust("more", "f", "A", 5, "received")),
+    ):
+        with pytest.raises(Exception, match="equal or smaller"):
+            await asked
+        assert await everything(redis) == before
 
 
 async def test_a_batch_of_refusals_is_not_remembered_even_when_others_succeed_beside_it(shard: Shard) -> None:

@@ -281,6 +281,32 @@ async def test_a_redis_of_a_later_epoch_than_postgresql_is_left_to_an_operator(s
     assert rebuilt.epoch == 6
 
 
+async def test_a_rebuild_leaves_a_redis_of_another_installation_as_it_is(system: System) -> None:
+    await system.create("A", 10)
+    await system.flush()
+    await system.raw.hset(system.keys.meta, "installation", "another")
+    with pytest.raises(Unavailable, match="belongs to another database"):
+        await verification.rebuild(system.settings, system.pool)
+    assert await system.raw.hget(system.keys.meta, "epoch") == "1"
+    assert await system.counts("A") == (10, 0, 0)
+
+
+async def test_readiness_tells_that_a_rebuild_goes_on(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    await system.create("A", 10)
+    await system.flush()
+    await system.raw.flushall()
+    system.fence.close("emptied")
+    seen: list[str] = []
+
+    async def watched(*arguments: Any) -> Any:
+        seen.append(system.fence.reason)
+        return await rebuild_shard(*arguments)
+
+    monkeypatch.setattr(verification, "rebuild_shard", watched)
+    assert await system.verify() == "rebuilt"
+    assert seen == ["Redis is being rebuilt from PostgreSQL"]
+
+
 async def test_a_redis_that_was_replaced_while_it_was_verified_is_not_trusted(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from engine import repair as mending
 from engine.errors import Unavailable
 from engine.holds import HoldAnswer, Line, Reserve
 from engine.idempotency import Keyed, fresh_token
@@ -24,6 +25,7 @@ from jobs.trim import _trim
 from persistence import fence as verification
 from persistence import repair
 from persistence.flush import drain_once
+from persistence.rebuild import refill
 from tests.shop import CATALOGUE, SKUS, checkout, fill_cart, move, pay, place_order, stock_up
 from tests.system import System, reserve
 
@@ -315,6 +317,20 @@ async def test_readiness_tells_that_a_repair_goes_on_and_nobody_reserves_meanwhi
     assert epoch is None
 
 
+async def test_readiness_tells_that_a_repair_became_a_rebuild(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    await with_tail(system)
+    await system.raw.hset(system.keys.stock, "SHIRT-L", "[99,0,0,99,0]")
+    seen: list[str] = []
+
+    async def watched(*arguments: Any) -> Any:
+        seen.append(system.fence.reason)
+        return await refill(*arguments)
+
+    monkeypatch.setattr(repair, "refill", watched)
+    assert await system.verify() == "rebuilt"
+    assert seen == ["Redis is being rebuilt from PostgreSQL"]
+
+
 async def test_a_repair_that_crashed_in_its_midst_is_followed_by_a_rebuild(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +379,59 @@ async def test_a_hold_whose_record_evaporated_before_it_was_ended_comes_back_wit
     assert await system.verify() == "repaired"
     assert await system.raw.exists(system.keys.orphans) == 0
     assert await system.counts("A") == (11, 0, 0)
+
+
+async def mend(system: System) -> repair.Mending:
+    """Mend it whatever a verification would have made of it before."""
+    async with system.pool.acquire() as connection:
+        return await repair.mend_shard(connection, system.raw, system.keys, system.settings, lambda _: None)
+
+
+async def test_a_redis_that_counted_events_which_its_log_does_not_have_is_rebuilt(system: System) -> None:
+    await system.create("A", 10)
+    await system.hold("A", 1)
+    await system.flush()
+    await system.hold("A", 4)
+    await system.raw.delete(system.keys.events)
+    assert await mend(system) == "rebuilt"
+    await system.verify()
+    assert await system.counts("A") == (9, 1, 0)
+    assert (await system.audit()).is_clean
+
+
+async def test_a_redis_of_no_epoch_is_rebuilt_though_nothing_else_is_missing(system: System) -> None:
+    await system.create("A", 10)
+    copy = await Copy(system.settings.require_redis_url()).take()
+    await system.hold("A", 1)
+    await fall_back(system, copy)
+    await system.raw.hdel(system.keys.meta, "epoch")
+    assert await mend(system) == "rebuilt"
+
+
+async def test_events_of_an_earlier_epoch_that_were_set_aside_do_not_stand_in_the_way_of_a_repair(
+    system: System,
+) -> None:
+    await system.create("A", 10)
+    await system.flush()
+    await verification.rebuild(system.settings, system.pool)
+    await system.verify()
+    await system.pool.execute("INSERT INTO flush_quarantine VALUES (0, 1, 2, now(), 'adjust', '', '')")
+    await system.hold("A", 1)
+    await system.flush()
+    copy = await Copy(system.settings.require_redis_url()).take()
+    await system.hold("A", 2)
+    await fall_back(system, copy)
+    assert await system.verify() == "repaired"
+    assert await system.counts("A") == (7, 3, 0)
+
+
+async def test_more_than_a_part_holds_is_repaired_part_by_part(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mending, "PART", 1)
+    monkeypatch.setattr(repair, "PART_ROWS", 1)
+    await system.create("A", 30)
+    tokens = [(await system.hold("A", 1)).hold.token for _ in range(12)]
+    await test_a_tail_of_every_kind_of_change_is_repaired(system)
+    assert set(tokens) <= set(await system.raw.zrange(system.keys.deadlines, 0, -1))
 
 
 async def test_a_tail_of_every_kind_of_change_is_repaired(system: System) -> None:

@@ -49,6 +49,15 @@ def test_a_closed_fence_says_why_until_it_is_opened_again() -> None:
     assert (fence.epoch, fence.reason) == (8, "")
 
 
+def test_what_is_being_done_is_told_only_while_the_fence_is_closed() -> None:
+    fence = Fence()
+    fence.explain("being rebuilt")
+    assert fence.reason == "being rebuilt"
+    fence.open("run-1", 7)
+    fence.explain("being rebuilt")
+    assert fence.reason == ""
+
+
 def test_the_run_id_is_found_in_what_a_server_says_of_itself() -> None:
     assert run_id_of(b"# Server\r\nredis_version:7.2\r\nrun_id:abc123\r\n") == "abc123"
     assert run_id_of("run_id:x\n") == "x"

@@ -170,6 +170,19 @@ async def test_a_group_that_does_not_fit_the_bound_is_refused_as_a_whole(wire: W
     assert await asyncio.gather(*callers) == [0, 10, 20, 50]
 
 
+async def test_each_operation_of_a_group_counts_as_one_that_waits(wire: Wire) -> None:
+    lane = wire.lane(max_pending=3)
+    callers = await submitted(lane, 0)
+    group = asyncio.ensure_future(lane.submit_together([1, 2, 3]))
+    await turns()
+    assert lane.waiting == 3
+    with pytest.raises(Unavailable):
+        await lane.submit(4)
+    await wire.answer_everything()
+    assert lane.waiting == 0
+    assert await asyncio.gather(*callers, group) == [0, [10, 20, 30]]
+
+
 async def test_a_caller_that_goes_away_before_the_wire_is_dropped_and_crosses_no_answers(wire: Wire) -> None:
     lane = wire.lane()
     first = await submitted(lane, 0)
