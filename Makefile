@@ -6,6 +6,7 @@ RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 PIP = $(RUN) -m pip --disable-pip-version-check --no-input
 UV ?= uv
+TEST_PROCESSES ?= 3
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-config --upgrade
 
@@ -21,7 +22,7 @@ up: $(INSTALLED) ## run everything: servers, API, jobs; a demo sale at first; un
 	@$(RUN) -m cli.main up
 
 test: $(INSTALLED) ## run the tests
-	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(INSTALLED) ## formatting, lint, types and the one-way imports between the rooms
 	$(RUN) -m ruff format --check .

@@ -72,8 +72,7 @@ WHERE sums.sku = level.sku
 RETURNING level.sku;
 
 -- name: insert_holds
--- Holds made, as they stand at the end of what is applied together; one that is there already is seen again, perhaps
--- together with what became of it since.
+-- Holds made, as they stand at the end of what is applied together; one that is there is brought up to that.
 INSERT INTO holds (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)
 SELECT id, status, nullif(customer_id, ''), created_at, expires_at, settled_at, nullif(reference, ''), ttl_ms,
        fingerprint
