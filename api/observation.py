@@ -17,12 +17,12 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from api.logs import FIELDS
 from api.metrics import UNMATCHED
 from api.resources import Resources
+from api.wire import CLOSING
 
 log = logging.getLogger("holdfast.access")
 
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
-CLOSING = (b"connection", b"close")
 
 Headers = list[tuple[bytes, bytes]]
 

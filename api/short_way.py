@@ -12,17 +12,18 @@ import time
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.authentication import Caller
 from api.bodies import check_content_type
 from api.errors import MEDIA_TYPE as PROBLEM_TYPE
 from api.errors import Problem, encode_problem, problem_of_exception
 from api.hot_routes import HotRoute, Request, find_hot
-from api.observation import CLIENT_GONE, CLOSING, Headers, Observer
+from api.observation import CLIENT_GONE, Headers, Observer
 from api.replies import MEDIA_TYPE, REPLAYED_HEADER, Reply
 from api.resources import Resources
-from engine.errands import Errand, in_task
+from api.wire import CLOSING, whole_answer
+from engine.errands import Errand
 
 _JSON = (b"content-type", MEDIA_TYPE.encode())
 _PROBLEM = (b"content-type", PROBLEM_TYPE.encode())
@@ -80,7 +81,6 @@ class ShortWay:
                 if outcome.replayed:
                     extra.append(_REPLAYED)
             if cycle.flow.write_paused and not cycle.disconnected:
-                await in_task()
                 await cycle.flow.drain()
             if not cycle.disconnected:
                 status = outcome.status
@@ -108,16 +108,11 @@ class ShortWay:
 
 def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
     """Write a whole answer at once and end the cycle, as the cycle's own `send` does in two steps."""
-    keep_alive = cycle.keep_alive and CLOSING not in headers
-    parts = [STATUS_LINE[status]]
-    for name, value in (*cycle.default_headers, *headers):
-        parts += (name, b": ", value, b"\r\n")
-    if not keep_alive and CLOSING not in headers:
-        parts.append(b"connection: close\r\n")
-    parts += (b"\r\n", body)
-    cycle.transport.write(b"".join(parts))
+    if not cycle.keep_alive and CLOSING not in headers:
+        headers.append(CLOSING)
+    cycle.transport.write(whole_answer(status, (*cycle.default_headers, *headers), body))
     cycle.response_started = cycle.response_complete = True
-    if not keep_alive:
+    if CLOSING in headers:
         cycle.transport.close()
     cycle.on_response()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from api.errors import MEDIA_TYPE, Problem, encode_problem, problem
+from api.wire import CLOSING, whole_answer
 
 PATIENCE_S = 2.0
 MAX_TURNED_AWAY = 64
@@ -21,8 +20,7 @@ def last_words(refusal: Problem, *headers: tuple[bytes, bytes]) -> bytes:
     """A problem as the whole answer, after which the connection ends."""
     body = encode_problem(refusal, "")
     kind, length = (b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))
-    lines = b"".join(b"%s: %s\r\n" % line for line in (kind, length, *headers, (b"connection", b"close")))
-    return STATUS_LINE[refusal.status] + lines + b"\r\n" + body
+    return whole_answer(refusal.status, (kind, length, *headers, CLOSING), body)
 
 
 class TurnAway(asyncio.Protocol):
