@@ -146,7 +146,7 @@ class RateLimiter:
         except (RedisError, TimeoutError) as error:
             raise Unavailable("the limits cannot be judged") from error
         self._observe("limit", len(charges), time.perf_counter() - started)
-        return [(status, int(left), int(wait)) for status, left, wait in answers]
+        return list(zip(answers[::3], answers[1::3], answers[2::3], strict=True))
 
 
 def _standing(policy: Policy, given: tuple[str, int, int]) -> Standing:

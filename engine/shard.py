@@ -380,14 +380,14 @@ class Shard:
         )
         started = time.perf_counter()
         try:
-            now_ms, given = await self._scripts[verb].run(self._redis, keys, argument)
+            given = await self._scripts[verb].run(self._redis, keys, argument)
         except RedisError as error:
             raise self._unavailable(error) from error
         self._observe(verb, len(operations), time.perf_counter() - started)
-        if given == "fenced":
+        if given[1] == "fenced":
             self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
             raise Unavailable(self.fence.reason)
-        return [Answered(now_ms, status, rest) for status, *rest in given]
+        return _answers_of(given)
 
     async def _read(self, *command: Any) -> Any:
         return (await self._read_all(command))[0]
@@ -418,6 +418,16 @@ class Shard:
         if isinstance(error, ResponseError) and str(error).startswith(TRANSIENT_ERRORS):
             return Unavailable(f"Redis is unavailable: {error}")
         return error
+
+
+def _answers_of(flat: list[Any]) -> list[Answered]:
+    """A script's answer cut into those of its operations: the clock, then of each the number of its parts and those."""
+    now_ms, start, found = flat[0], 1, []
+    while start < len(flat):
+        end = start + 1 + flat[start]
+        found.append(Answered(now_ms, flat[start + 1], flat[start + 2 : end]))
+        start = end
+    return found
 
 
 def _text(value: object) -> str:

@@ -14,4 +14,4 @@ for i, operation in ipairs(operations) do
   answers[i] = { 'acknowledged', seq - flushed }
 end
 
-return { now, answers }
+return finish(answers)

@@ -64,6 +64,5 @@ if #events > 0 then
   save_rows()
   call_in_parts('ZADD', SKUS, created)
 end
-save_memories()
 
-return { now, answers }
+return finish(answers)

@@ -44,6 +44,5 @@ if #events > 0 then
   emit('commit', events)
   settle(sold, true)
 end
-save_memories()
 
-return { now, answers }
+return finish(answers)

@@ -54,4 +54,4 @@ call_in_parts('SADD', ORPHANS, orphans)
 call_in_parts('ZREM', DEADLINES, orphans)
 call_in_parts('SREM', ORPHANS, repaired)
 
-return { now, answers }
+return finish(answers)

@@ -40,6 +40,5 @@ if #events > 0 then
   emit('extend', events)
   save_live(extended)
 end
-save_memories()
 
-return { now, answers }
+return finish(answers)

@@ -1,7 +1,7 @@
 -- Purpose: charge requests to their limits by the generic cell rate algorithm: one number a subject tells all.
 -- KEYS:    base… = the counter of each subject of an operation: when all that it was charged is paid off, in µs
 -- ARGV:    [1] JSON operations, each [base, µs in which a unit is paid off, units at once, [units for each subject]]
--- Answers: [status, units left, µs] an operation: ["allowed", …, until one more is left]
+-- Answers: status, units left, µs of each operation, flat as the prelude's: ["allowed", …, until one more is left]
 --          | ["limited", …, until it would be allowed]; then none of its subjects was charged
 -- Emits:   nothing
 -- Flags:   allow-oom
@@ -47,14 +47,14 @@ local function judge(operation)
   end
   local left = math.floor(burst - fullest / each + SLACK_US)
   if status == 'limited' then
-    return { 'limited', left, math.ceil(excess) }
+    return 'limited', left, math.ceil(excess)
   end
-  return { 'allowed', left, math.ceil(fullest - (burst - left - 1) * each) }
+  return 'allowed', left, math.ceil(fullest - (burst - left - 1) * each)
 end
 
 local answers = {}
 for i, operation in ipairs(operations) do
-  answers[i] = judge(operation)
+  answers[3 * i - 2], answers[3 * i - 1], answers[3 * i] = judge(operation)
 end
 for key in pairs(touched) do
   redis.call('SET', key, string.format('%.0f', now + math.ceil(unpaid[key])), 'PX', math.ceil(unpaid[key] / 1000))

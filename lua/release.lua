@@ -36,4 +36,4 @@ if #events > 0 then
   settle(released, false)
 end
 
-return { now, answers }
+return finish(answers)

@@ -82,8 +82,8 @@ local function refusal(customer, lines, swept)
   return #short > 1 and short or over
 end
 
-local events, fresh, made_keys, deadlines = {}, {}, {}, {}
-local now_text, answers_of, expires_of, kept_until, ttls = integer(now), {}, {}, {}, {}
+local events, fresh, deadlines = {}, {}, {}
+local now_text, answers_of, expires_of = integer(now), {}, {}
 
 -- The record and the event of a hold are put together from parts that came as JSON: encoding them here is what a reserve
 -- would spend most of its time on.
@@ -96,11 +96,10 @@ local function make(key, operation)
   end
   local expires, token = expires_of[ttl], last_part(key)
   local times = operation[9] .. ',' .. now_text .. ',' .. expires
-  local count = #made_keys + 1
+  local count = #events + 1
   claim(customer, operation[5])
-  made_keys[count] = key
-  ttls[count] = ttl
   fresh[key] = '["held",' .. times .. ',' .. ttl .. ',' .. parts .. ']'
+  keep(key, fresh[key], ttl + RETENTION_MS + LIVE_GRACE_MS)
   events[count] = '["' .. token .. '",' .. times .. ',' .. parts .. ']'
   deadlines[2 * count - 1] = expires
   deadlines[2 * count] = token
@@ -174,14 +173,7 @@ if #events > 0 then
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')
   save_rows()
   save_customers()
-  for i, key in ipairs(made_keys) do
-    local ttl = ttls[i]
-    local until_ms = kept_until[ttl] or integer(now + ttl + RETENTION_MS + LIVE_GRACE_MS)
-    kept_until[ttl] = until_ms
-    redis.call('SET', key, fresh[key], 'PXAT', until_ms)
-  end
   call_in_parts('ZADD', DEADLINES, deadlines)
-  save_memories()
 end
 
-return { now, answers }
+return finish(answers)

@@ -257,9 +257,9 @@ end
 
 local function put_records(operation)
   for _, put in ipairs(operation[PUT]) do
-    local key, keep, kind, text = at(operation, put[1]), put[2], put[3], put[4]
-    texts[key] = keep > 0 and text or nil
-    puts[#puts + 1] = { key = key, keep = keep, text = text }
+    local key, keep_ms, kind, text = at(operation, put[1]), put[2], put[3], put[4]
+    texts[key] = keep_ms > 0 and text or nil
+    puts[key] = { keep_ms = keep_ms, text = text }
     if kind == 'cart' or kind == 'order' then
       tell(kind, '["' .. last_part(key) .. '",' .. text .. ']')
     end
@@ -311,11 +311,11 @@ if #events > 0 or #windows > 0 or #fresh_memories > 0 then
   save_customers()
   save_ended(ended_holds)
   save_live(live_holds)
-  for _, put in ipairs(puts) do
-    if put.keep > 0 then
-      redis.call('SET', put.key, put.text, 'PX', integer(put.keep))
+  for key, put in pairs(puts) do
+    if put.keep_ms > 0 then
+      keep(key, put.text, put.keep_ms)
     else
-      redis.call('DEL', put.key)
+      redis.call('DEL', key)
     end
   end
   for field in pairs(counts_touched) do
@@ -332,7 +332,6 @@ if #events > 0 or #windows > 0 or #fresh_memories > 0 then
       redis.call('ZREM', PAYMENTS, window[1])
     end
   end
-  save_memories()
 end
 
-return { now, answers }
+return finish(answers)
