@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from redis import Redis
 from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
 from rq_scheduler import Scheduler
 
 from engine.settings import Settings
@@ -45,10 +47,8 @@ def register(scheduler: Scheduler, settings: Settings) -> list[str]:
     """
     registered = []
     for task in timetable(settings):
-        job = scheduler.job_class.exists(task.id, connection=scheduler.connection) and scheduler.job_class.fetch(
-            task.id, connection=scheduler.connection
-        )
-        is_current = job and job.meta.get("interval") == task.every_s and job.func_name == task.function
+        job = _known_job(scheduler, task.id)
+        is_current = job is not None and job.meta.get("interval") == task.every_s and job.func_name == task.function
         if is_current and task.id in scheduler:
             continue
         scheduler.schedule(
@@ -61,6 +61,18 @@ def register(scheduler: Scheduler, settings: Settings) -> list[str]:
         )
         registered.append(task.id)
     return registered
+
+
+def _known_job(scheduler: Scheduler, job_id: str) -> Job | None:
+    """The job as it is recorded.
+
+    When Redis was emptied while it ran, its worker leaves the half of a record behind, which is none.
+    """
+    try:
+        return Job.fetch(job_id, connection=scheduler.connection)
+    except NoSuchJobError:
+        scheduler.connection.delete(Job.key_for(job_id))
+        return None
 
 
 def nudge_flush(connection: Redis) -> None:

@@ -61,6 +61,17 @@ def test_registering_schedules_every_task_at_its_period(scheduler: TimetableSche
         assert Task(job.id, job.origin, str(job.func_name), job.meta["interval"]) == task
 
 
+def test_half_a_record_that_a_worker_left_in_an_emptied_redis_is_replaced(
+    scheduler: TimetableScheduler, settings: Settings
+) -> None:
+    half = {"last_heartbeat": "2026-01-01T00:00:00Z", "status": "started", "started_at": "2026-01-01T00:00:00Z"}
+    scheduler.connection.hset("rq:job:flush", mapping=half)
+    assert set(register(scheduler, settings)) == IDS
+    job = Job.fetch("flush", connection=scheduler.connection)
+    assert (job.func_name, job.started_at) == ("jobs.flush.flush", None)
+    assert register(scheduler, settings) == []
+
+
 def test_registering_again_changes_nothing(scheduler: TimetableScheduler, settings: Settings) -> None:
     register(scheduler, settings)
     before = everything(scheduler)
