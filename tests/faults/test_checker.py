@@ -361,6 +361,12 @@ def test_a_loss_that_only_one_side_shows_is_never_excused() -> None:
     assert kinds(RIGHT, end(sql_holds={"h1": HOLDS["h1"]}), Excuse(0.0, FAR_S)) >= {Kind.SIDES_DIFFER}
 
 
+def test_an_order_that_was_lost_and_asked_for_again_may_have_lost_what_was_in_its_cart() -> None:
+    again = replace(ORDER, money=LATER_MONEY)
+    assert kinds(RIGHT, end(**_paid(again)), Excuse(0.0, FAR_S)) == set()
+    assert kinds(RIGHT, end(sql_orders=(again,)), Excuse(0.0, FAR_S)) >= {Kind.MONEY}
+
+
 def test_units_that_come_free_may_be_promised_again_at_once() -> None:
     first = reserve(3, held(3, "h1", 10), units=10)
     release = operation(4, Act.RELEASE, ended("released", "h1"), target="h1")
