@@ -46,7 +46,7 @@ class Resources:
         self.desk = Desk(self.shard, settings, self._find_order)
         self.authenticator = Authenticator(settings.auth, self._find_key)
         limiter = RateLimiter(
-            self.redis,
+            self.shard.pipe,
             self.shard.keys,
             settings,
             is_away=lambda: self.shard.suspended is not None,

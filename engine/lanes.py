@@ -7,10 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from engine.errands import Errand
 from engine.errors import Unavailable
 
 Op = TypeVar("Op")
 Answer = TypeVar("Answer")
+
+Observer = Callable[[str, int, float], None]
+"""Told of each batch that was answered: its verb, how many operations, and the seconds that it took."""
 
 _Waiting: TypeAlias = tuple[Sequence[Op], asyncio.Future[Any], bool]
 """Operations, the future of their answer, and whether that is a list of answers: they came together."""
@@ -35,12 +39,13 @@ class Lane(Generic[Op, Answer]):
         self._send = send
         self._max_batch = max_batch
         self._max_pending = max_pending
+        self._in_flight = in_flight
         self._free = in_flight
         self._waiting: deque[_Waiting[Op]] = deque()
         self._waiting_count = 0
         self._woken = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._landed: asyncio.Future[None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -64,16 +69,21 @@ class Lane(Generic[Op, Answer]):
         future = loop.create_future()
         self._waiting.append((operations, future, together))
         self._waiting_count += len(operations)
-        if self._free and not self._woken:
-            # Not at once: what else arrives in this turn of the event loop shall ride along.
+        self._wake(loop)
+        return future
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send soon, not at once: what else arrives in this turn of the event loop shall ride along."""
+        if self._free and self._waiting and not self._woken:
             self._woken = True
             loop.call_soon(self._dispatch)
-        return future
 
     async def close(self) -> None:
         """Wait for everything on the wire; what still waits is refused."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._free < self._in_flight:
+            self._landed = asyncio.get_running_loop().create_future()
+            await self._landed
+            self._dispatch()
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
@@ -87,9 +97,7 @@ class Lane(Generic[Op, Answer]):
             if not batch:
                 return
             self._free -= 1
-            task = asyncio.get_running_loop().create_task(self._deliver(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            Errand(self._deliver(batch)).step()
 
     def _take(self) -> list[_Waiting[Op]]:
         batch: list[_Waiting[Op]] = []
@@ -125,4 +133,6 @@ class Lane(Generic[Op, Answer]):
                     future.set_exception(error)
         finally:
             self._free += 1
-            self._dispatch()
+            if self._landed is not None and not self._landed.done():
+                self._landed.set_result(None)
+            self._wake(asyncio.get_running_loop())

@@ -11,17 +11,17 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import RedisError
 
+from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.idempotency import derive_token
 from engine.keys import Keys
-from engine.lanes import Lane
-from engine.scripts import Evaluator, Script
+from engine.lanes import Lane, Observer
+from engine.pipe import Pipe
+from engine.scripts import Operation, Script, pack
 from engine.settings import Settings
 
 ASK_TIMEOUT_S = 1.0
 US = 1_000_000
-
-Observer = Callable[[str, int, float], None]
 
 
 class Policy(Struct, frozen=True):
@@ -54,13 +54,6 @@ class Standing(Struct, frozen=True):
         return max(1, -(-self.wait_us // US))
 
 
-class Charge(Struct, frozen=True):
-    """A question on its way to the script: units for each subject, all of them or none."""
-
-    keys: tuple[str, ...]
-    arguments: tuple[float, int, tuple[int, ...]]
-
-
 def key_policy(settings: Settings) -> Policy | None:
     """What one API key may do; None without a limit."""
     return _policy("key", settings.rate_limit_key, settings.rate_limit_key_burst)
@@ -84,7 +77,7 @@ class RateLimiter:
 
     def __init__(
         self,
-        redis: Evaluator,
+        pipe: Pipe,
         keys: Keys,
         settings: Settings,
         *,
@@ -92,12 +85,12 @@ class RateLimiter:
         is_away: Callable[[], bool] = lambda: False,
         observe: Observer = lambda _verb, _size, _seconds: None,
     ) -> None:
-        self._redis = redis
+        self._pipe = pipe
         self._keys = keys
         self._script = script or Script("limit", with_prelude=False)
         self._is_away = is_away
         self._observe = observe
-        self._lane: Lane[Charge, tuple[str, int, int]] = Lane(
+        self._lane: Lane[Operation, tuple[str, int, int]] = Lane(
             self._send,
             max_batch=settings.max_batch,
             max_pending=settings.max_pending,
@@ -128,21 +121,18 @@ class RateLimiter:
         """Wait for what is on the wire; the client stays open, it is its maker's."""
         await self._lane.close()
 
-    def _question(self, policy: Policy, units: Mapping[str, int]) -> Charge:
+    def _question(self, policy: Policy, units: Mapping[str, int]) -> Operation:
         # By hash: a customer's id may be long, and a list of Redis' keys shall name nobody.
         keys = tuple(self._keys.limit(derive_token("limit", policy.name, subject)) for subject in units)
-        return Charge(keys, (US / policy.per_s, policy.burst, tuple(units.values())))
+        return Operation(keys, (US / policy.per_s, policy.burst, tuple(units.values())))
 
-    async def _send(self, charges: list[Charge]) -> list[tuple[str, int, int]]:
-        keys: list[str] = []
-        payload = []
-        for charge in charges:
-            payload.append((len(keys) + 1, *charge.arguments))
-            keys.extend(charge.keys)
+    async def _send(self, charges: list[Operation]) -> list[tuple[str, int, int]]:
+        keys, payload = pack((), charges)
+        await in_task()
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                answers: Any = await self._script.run(self._redis, keys, msgspec.json.encode(payload))
+                answers: Any = await self._script.run(self._pipe, keys, msgspec.json.encode(payload))
         except (RedisError, TimeoutError) as error:
             raise Unavailable("the limits cannot be judged") from error
         self._observe("limit", len(charges), time.perf_counter() - started)

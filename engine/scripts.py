@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from engine.errands import in_task
 from engine.errors import Unavailable
+from engine.pipe import Pipe, raised
 from engine.settings import Settings
 
 LUA_FOLDER = Path(__file__).resolve().parent.parent / "lua"
@@ -35,14 +38,20 @@ def replicas_of(settings: Settings) -> dict[str, Replicas]:
     return {verb: Replicas(count, timeout_ms) for verb, count in counts.items() if count}
 
 
-class Evaluator(Protocol):
-    """What a script needs of a Redis client."""
+class Operation(msgspec.Struct, frozen=True):
+    """One operation on its way to a script: its own keys, and its arguments after the base index of those keys."""
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    keys: tuple[str, ...]
+    arguments: tuple[Any, ...]
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
 
-    def pipeline(self, *, transaction: bool = ...) -> Any: ...
+def pack(shared: Sequence[str], operations: Sequence[Operation]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The keys of a batch, those that it shares first, and each operation's arguments behind its base among them."""
+    keys, arguments = list(shared), []
+    for operation in operations:
+        arguments.append((len(keys) + 1, *operation.arguments))
+        keys.extend(operation.keys)
+    return keys, arguments
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -98,20 +107,21 @@ class Script:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Evaluator, keys: list[str], argument: bytes) -> Any:
-        """Run on `redis`; a server that does not know the hash is sent the text, which it then remembers.
+    async def run(self, pipe: Pipe, keys: list[str], argument: bytes) -> Any:
+        """Run on the pipe's server; one that does not know the hash is sent the text, which it then remembers.
 
         Where replicas must confirm it, Unavailable is raised when too few do in time. It has happened all the same, and
         may be lost with this server: who asks again with the same key is told once they have it.
         """
         if self.replicas is not None:
-            return await self._run_confirmed(redis, keys, argument, self.replicas)
-        try:
-            return await redis.evalsha(self.sha, len(keys), *keys, argument)
-        except NoScriptError:
-            return await redis.eval(self.text, len(keys), *keys, argument)
+            return await self._run_confirmed(pipe.client, keys, argument, self.replicas)
+        (answer,) = await pipe.ask(("EVALSHA", self.sha, len(keys), *keys, argument))
+        if isinstance(answer, NoScriptError):
+            (answer,) = await pipe.ask(("EVAL", self.text, len(keys), *keys, argument))
+        return raised(answer)
 
-    async def _run_confirmed(self, redis: Evaluator, keys: list[str], argument: bytes, replicas: Replicas) -> Any:
+    async def _run_confirmed(self, redis: Redis, keys: list[str], argument: bytes, replicas: Replicas) -> Any:
+        await in_task()
         answer = None
         for command, script in (("EVALSHA", self.sha), ("EVAL", self.text)):
             async with redis.pipeline(transaction=False) as pipeline:
@@ -124,8 +134,7 @@ class Script:
             if isinstance(answer, NoScriptError):
                 continue
             for told in (answer, *others):
-                if isinstance(told, Exception):
-                    raise told
+                raised(told)
             if others[-1] < replicas.count:
                 raise Unavailable(
                     f"only {others[-1]} of {replicas.count} replicas confirmed it in time, so it may have happened; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,15 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine import answers
-from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.fence import Fence, Fenced
 from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
 from engine.idempotency import Keyed
 from engine.keys import Keys
-from engine.lanes import Lane
+from engine.lanes import Lane, Observer
+from engine.pipe import Command, Pipe, raised
 from engine.refusals import Refused
-from engine.scripts import Script, load_scripts, replicas_of
+from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
 from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
@@ -33,15 +33,6 @@ MAX_SWEEP_ROUNDS = 2_000
 RETRY_WHEN_FULL_S = 5
 TRANSIENT = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, Fenced)
 TRANSIENT_ERRORS = ("MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED")
-
-Observer = Callable[[str, int, float], None]
-
-
-class Operation(msgspec.Struct, frozen=True):
-    """One operation on its way to a script: its own keys, and its arguments after the base index of those keys."""
-
-    keys: tuple[str, ...]
-    arguments: tuple[Any, ...]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -76,7 +67,7 @@ class Shard:
     ) -> None:
         self.keys = keys or Keys()
         self.fence = fence
-        self._redis = redis
+        self.pipe = Pipe(redis)
         self._settings = settings
         self._scripts = scripts or load_scripts(replicas=replicas_of(settings))
         self._observe = observe
@@ -111,6 +102,7 @@ class Shard:
         for lane in self._lanes.values():
             await lane.close()
         await self._reads.close()
+        await self.pipe.close()
 
     # The six verbs
 
@@ -331,7 +323,7 @@ class Shard:
         )
         seq, flushed = int(numbers[0]), int(numbers[1])
         lag_s = 0.0
-        if seq > flushed and oldest and (at_ms := dict(oldest[0][1]).get("at", "")).isdigit():
+        if seq > flushed and oldest and (at_ms := _fields_of(oldest[0]).get("at", "")).isdigit():
             lag_s = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - int(at_ms) / 1000)
         return Backlog(self.fence.epoch, seq, seq - flushed, lag_s)
 
@@ -367,11 +359,7 @@ class Shard:
         return await self._lanes["expire"].submit_together(operations)
 
     async def _send(self, verb: str, operations: list[Operation]) -> list[Answered]:
-        keys = list(self.keys.prelude)
-        payload = []
-        for operation in operations:
-            payload.append((len(keys) + 1, *operation.arguments))
-            keys.extend(operation.keys)
+        keys, payload = pack(self.keys.prelude, operations)
         if self.suspended is not None:
             raise Unavailable(self.suspended)
         settings = self._settings
@@ -380,7 +368,7 @@ class Shard:
         )
         started = time.perf_counter()
         try:
-            given = await self._scripts[verb].run(self._redis, keys, argument)
+            given = await self._scripts[verb].run(self.pipe, keys, argument)
         except RedisError as error:
             raise self._unavailable(error) from error
         self._observe(verb, len(operations), time.perf_counter() - started)
@@ -389,27 +377,23 @@ class Shard:
             raise Unavailable(self.fence.reason)
         return _answers_of(given)
 
-    async def _read(self, *command: Any) -> Any:
+    async def _read(self, *command: str | int) -> Any:
         return (await self._read_all(command))[0]
 
-    async def _read_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+    async def _read_all(self, *commands: Command) -> list[Any]:
         """Answers that are true: the epoch is read with them, since an emptied Redis would answer "unknown" to all."""
         epoch = self.fence.epoch
         if self.suspended is not None:
             raise Unavailable(self.suspended)
-        await in_task()
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.hget(self.keys.meta, "epoch")
-                for command in commands:
-                    pipeline.execute_command(*command)
-                found, *results = await pipeline.execute()
+            answers = await self.pipe.ask(("HGET", self.keys.meta, "epoch"), *commands)
+            found, *results = [raised(answer) for answer in answers]
         except RedisError as error:
             raise self._unavailable(error) from error
         if found != str(epoch):
             self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
             raise Unavailable(self.fence.reason)
-        return list(results)
+        return results
 
     @staticmethod
     def _unavailable(error: RedisError) -> Exception:
@@ -437,6 +421,12 @@ def _text(value: object) -> str:
 def _ms_of(clock: Sequence[Any]) -> int:
     """Whole ms since 1970 of Redis' TIME: seconds and microseconds."""
     return int(clock[0]) * 1000 + int(clock[1]) // 1000
+
+
+def _fields_of(entry: Sequence[Any]) -> dict[str, str]:
+    """The fields of an entry of the stream, which the server tells flat."""
+    fields = entry[1]
+    return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
 
 
 def _score(members: list[Any]) -> float:

@@ -14,8 +14,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from engine import rate_limits
 from engine.idempotency import derive_token
 from engine.keys import Keys
+from engine.pipe import Command, Pipe
 from engine.rate_limits import Policy, RateLimiter, Standing
-from engine.scripts import Evaluator, Script
+from engine.scripts import Script
 from engine.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -31,9 +32,9 @@ async def limiter(redis: Redis, kind: str, settings: Settings) -> AsyncIterator[
     await opened.close()
 
 
-def limiter_on(redis: Evaluator, kind: str, settings: Settings, **options: Any) -> RateLimiter:
+def limiter_on(redis: Redis | Pipe, kind: str, settings: Settings, **options: Any) -> RateLimiter:
     script = Script("limit", with_flags=kind == "real", with_prelude=False)
-    return RateLimiter(redis, Keys(), settings, script=script, **options)
+    return RateLimiter(redis if isinstance(redis, Pipe) else Pipe(redis), Keys(), settings, script=script, **options)
 
 
 def key_of(policy: Policy, subject: str) -> str:
@@ -149,21 +150,17 @@ async def test_after_a_clock_stepped_back_nobody_waits_longer_than_a_burst_takes
 async def test_what_nobody_can_judge_passes(
     redis: Redis, kind: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        async def evalsha(self, *_: Any) -> Any:
+    class Broken(Pipe):
+        async def ask(self, *_: Command) -> list[Any]:
             raise RedisConnectionError("gone")
 
-        eval = evalsha
-
-        def pipeline(self, **_: Any) -> Any:
-            raise NotImplementedError
-
-    class Stalled(Broken):
-        async def evalsha(self, *_: Any) -> Any:
+    class Stalled(Pipe):
+        async def ask(self, *_: Command) -> list[Any]:
             await asyncio.sleep(60)
+            return []
 
     monkeypatch.setattr(rate_limits, "ASK_TIMEOUT_S", 0.05)
-    for away in (limiter_on(Broken(), kind, settings), limiter_on(Stalled(), kind, settings)):
+    for away in (limiter_on(Broken(redis), kind, settings), limiter_on(Stalled(redis), kind, settings)):
         assert await away.charge(SLOW, {"ada": 1}) is None
         assert await away.charge_each(SLOW, ["ada"]) is None
     suspended = limiter_on(redis, kind, settings, is_away=lambda: True)

@@ -28,7 +28,7 @@ class ClockedShard(Shard):
 
     async def set_clock(self, now_ms: int) -> None:
         fields: dict[Any, Any] = {"test_s": now_ms // 1000, "test_us": now_ms % 1000 * 1000}
-        await self._redis.hset(self.keys.meta, mapping=fields)
+        await self.pipe.client.hset(self.keys.meta, mapping=fields)
 
     async def _read_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         return await super()._read_all(*(CLOCK if command == ("TIME",) else command for command in commands))

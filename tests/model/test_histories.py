@@ -212,7 +212,7 @@ class Histories(RuleBasedStateMachine):
             for row in await self.system.pool.fetch("SELECT id, status FROM holds")
         }
         await self.system.shard.close()
-        await self.system.shard._redis.aclose()
+        await self.system.shard.pipe.client.aclose()
         await self.system.raw.aclose()
         await self.system.pool.close()
         assert found.is_clean, found

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import (
     BusyLoadingError,
     NoPermissionError,
@@ -46,7 +47,7 @@ def shard_that_hears(answer: Any) -> Shard:
     for script in scripts.values():
         assert isinstance(script, BrokenScript)
         script.answer = answer
-    return Shard(None, fence, Settings(), scripts=scripts)  # type: ignore[arg-type]
+    return Shard(Redis(), fence, Settings(), scripts=scripts)
 
 
 @pytest.mark.parametrize(
