@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Literal
 
 from litestar import Response, Router, post
@@ -19,7 +18,7 @@ from api.replies import Reply, respond
 from api.requests import ApiRequest
 from api.resources import Resources
 from engine.checkout import CheckoutRequest
-from engine.idempotency import derive_token, fingerprint, generations
+from engine.idempotency import derive_token, fingerprint, generations, now_ms
 from engine.refusals import Refusal, Refused
 
 PaymentChoice = Annotated[
@@ -56,8 +55,7 @@ async def check_out(
     if body.cart_id is not None and body.cart_id != cart_id:
         return invalid("cart_id", "is another cart than the path names")
     name = derive_token(caller.client, "checkout", key)
-    now_ms = time.time_ns() // 1_000_000
-    order_token, also = generations(name, now_ms, resources.settings.retention_s)
+    order_token, also = generations(name, now_ms(), resources.settings.retention_s)
     request = CheckoutRequest(
         tokens=(order_token, *also),
         fingerprint=fingerprint((cart_id, body.customer_id, body.payment)),

@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from api.errors import public_reason
 from engine.fence import Fence
+from engine.reader import Backlog
 from engine.settings import Settings
-from engine.shard import Backlog
 
 Status = Literal["ready", "degraded", "not-ready"]
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.authentication import Caller, allow
 from api.bodies import decode_body
 from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, unavailable
-from api.holds import HOLD_EXAMPLE, HOLDS_PATH, Claim, HoldRequest, HoldView, claim_of, count_placed, now_ms, view
+from api.holds import HOLD_EXAMPLE, HOLDS_PATH, Claim, HoldRequest, HoldView, claim_of, count_placed, view
 from api.rate_limits import Quota
 from api.refusals import refused
 from api.replies import Reply, respond
@@ -20,7 +20,7 @@ from api.requests import ApiRequest
 from api.resources import Resources
 from engine.errors import Unavailable
 from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
-from engine.idempotency import derive_token, fingerprint, fresh_token, generations
+from engine.idempotency import derive_token, fingerprint, fresh_token, generations, now_ms
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 

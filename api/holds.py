@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from engine.holds import (
     sum_lines,
     token_of,
 )
-from engine.idempotency import Keyed, derive_token, fingerprint, fresh_token, generations
+from engine.idempotency import Keyed, derive_token, fingerprint, fresh_token, generations, now_ms
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.stock import Sku
@@ -202,11 +201,6 @@ def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
     return Claim(lines, body.customer_id, settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s)
-
-
-def now_ms() -> int:
-    """The time of this process, in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def count_placed(resources: Resources, answer: HoldAnswer | Refused) -> None:

@@ -14,8 +14,9 @@ from api.health import UP, Component, Health
 from api.metrics import Metrics
 from engine.connection import connect
 from engine.errors import Unavailable
+from engine.reader import Backlog
 from engine.settings import Settings
-from engine.shard import Backlog, Shard
+from engine.shard import Shard
 from persistence.flush import read_offset
 from persistence.pool import Pool
 

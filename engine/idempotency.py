@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import time
 
 import msgspec
 
@@ -51,14 +52,19 @@ def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
     return _text(hashlib.blake2b(text.encode(), digest_size=TOKEN_BYTES).digest())
 
 
-def generations(token: str, now_ms: int, retention_s: int) -> tuple[str, tuple[str, ...]]:
+def now_ms() -> int:
+    """The time of this process, in ms since 1970: near enough to tell a retention period by."""
+    return time.time_ns() // 1_000_000
+
+
+def generations(token: str, at_ms: int, retention_s: int) -> tuple[str, tuple[str, ...]]:
     """The token that a keyed hold gets now, and those that it may have got before or on a clock that is ahead.
 
     A key may come again after it was forgotten, and then names another hold. So the token carries a count of retention
     periods: within one the hold's record is still there, and after two it is certainly gone. Clocks may differ by
     CLOCK_SKEW_MS at most.
     """
-    period, into_ms = divmod(now_ms, retention_s * 1000)
+    period, into_ms = divmod(at_ms, retention_s * 1000)
     before = f"{token}-{period - 1:x}"
     if into_ms < retention_s * 1000 - CLOCK_SKEW_MS:
         return f"{token}-{period:x}", (before,)

@@ -1,4 +1,4 @@
-"""A shard: the six verbs on stock and holds, each batched into its script, and what can be read beside them."""
+"""A shard: the verbs on stock and holds, each batched into its script."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from engine import answers
 from engine.errors import Unavailable
-from engine.fence import Fence, Fenced
-from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
+from engine.fence import Fence
+from engine.holds import HoldAnswer, Reserve
 from engine.idempotency import Keyed
 from engine.keys import Keys
 from engine.lanes import Lane, Observer
-from engine.pipe import Command, Pipe, raised
+from engine.reader import OTHER_EPOCH, Reader, clock_ms, unavailable
 from engine.refusals import Refused
 from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
 from engine.settings import Settings
@@ -31,8 +29,6 @@ from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 SWEEP_HOLDS = 500
 MAX_SWEEP_ROUNDS = 2_000
 RETRY_WHEN_FULL_S = 5
-TRANSIENT = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, Fenced)
-TRANSIENT_ERRORS = ("MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED")
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -43,16 +39,7 @@ class Answered(msgspec.Struct, frozen=True):
     rest: Sequence[Any]
 
 
-class Backlog(msgspec.Struct, frozen=True):
-    """Events made but not yet applied in PostgreSQL: how many, and the age of the oldest."""
-
-    epoch: int
-    seq: int
-    events: int
-    lag_s: float
-
-
-class Shard:
+class Shard(Reader):
     """One hash tag's stock and holds. Expected refusals are `Refused` values; `Unavailable` is raised for faults."""
 
     def __init__(
@@ -65,10 +52,7 @@ class Shard:
         scripts: dict[str, Script] | None = None,
         observe: Observer = lambda _verb, _size, _seconds: None,
     ) -> None:
-        self.keys = keys or Keys()
-        self.fence = fence
-        self.pipe = Pipe(redis)
-        self._settings = settings
+        super().__init__(redis, fence, settings, keys)
         self._scripts = scripts or load_scripts(replicas=replicas_of(settings))
         self._observe = observe
         self._lanes: dict[str, Lane[Operation, Answered]] = {
@@ -80,14 +64,6 @@ class Shard:
             )
             for verb in self._scripts
         }
-        self._reads: Lane[tuple[str, ...], tuple[int, list[str | None]]] = Lane(
-            self._send_reads,
-            max_batch=settings.max_batch,
-            max_pending=settings.max_pending,
-            in_flight=settings.batches_in_flight,
-        )
-        self.suspended: str | None = None
-        """Why nothing is asked of Redis for now: whoever watches it found that it does not answer."""
         self.turned_away: str | None = None
         """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
         self._sweeping: tuple[int, asyncio.Task[None]] | None = None
@@ -101,8 +77,7 @@ class Shard:
         """Wait for what is on the wire; the client stays open, it is its maker's."""
         for lane in self._lanes.values():
             await lane.close()
-        await self._reads.close()
-        await self.pipe.close()
+        await super().close()
 
     # The six verbs
 
@@ -217,7 +192,7 @@ class Shard:
 
     async def expire_due(self, max_holds: int = SWEEP_HOLDS) -> int:
         """Give back the units of at most `max_holds` holds past their deadline; returns how many ended."""
-        tokens = await self._due_tokens(_ms_of(await self._read("TIME")), max_holds)
+        tokens = await self._due_tokens(clock_ms(await self._read("TIME")), max_holds)
         return sum(answer.status == "expired" for answer in await self._expire(tokens))
 
     async def expire_orphan(self, token: str, customer_id: str | None, lines: list[tuple[str, int]]) -> bool:
@@ -238,7 +213,7 @@ class Shard:
         answer = await self._lanes["acknowledge"].submit(Operation((), (seq,)))
         return int(answer.rest[0])
 
-    # Reading
+    # Counting
 
     async def stock(self, sku: str) -> StockLevel | None:
         """The counts of one SKU now; what was due is reclaimed first, so `available` is what anyone may reserve."""
@@ -252,7 +227,7 @@ class Shard:
         earliest, clock, rows = await self._read_all(
             ("ZRANGE", self.keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",), count
         )
-        now_ms = _ms_of(clock)
+        now_ms = clock_ms(clock)
         if earliest and _score(earliest) <= now_ms:
             await self._sweep(now_ms)
             (rows,) = await self._read_all(count)
@@ -264,68 +239,6 @@ class Shard:
         skus = await self._read("ZRANGEBYLEX", self.keys.skus, start, "+", "LIMIT", 0, limit + 1)
         levels = await self.stock_of(skus[:limit])
         return StockPage(list(levels.values()), skus[limit - 1] if len(skus) > limit else None)
-
-    async def hold(self, token: str) -> Hold | None:
-        """A hold, `expired` from its deadline on whether it was swept or not; None once Redis let go of it."""
-        record, clock = await self._read_all(("GET", self.keys.hold(token)), ("TIME",))
-        if record is None:
-            return None
-        found = decode_record(record).hold(token)
-        now_ms = _ms_of(clock)
-        if found.status is HoldStatus.HELD and now_ms >= found.expires_ms:
-            found = msgspec.structs.replace(found, status=HoldStatus.EXPIRED)
-        return found
-
-    async def texts(self, *keys: str) -> tuple[int, list[str | None]]:
-        """Redis' clock in ms, and what is under these keys at that moment. Who asks meanwhile rides along."""
-        return await self._reads.submit(keys)
-
-    async def _send_reads(self, wanted: list[tuple[str, ...]]) -> list[tuple[int, list[str | None]]]:
-        flat = [key for keys in wanted for key in keys]
-        clock, *found = await self._read_all(("TIME",), *([("MGET", *flat)] if flat else []))
-        texts = found[0] if found else []
-        now_ms = _ms_of(clock)
-        answered, start = [], 0
-        for keys in wanted:
-            answered.append((now_ms, list(texts[start : start + len(keys)])))
-            start += len(keys)
-        return answered
-
-    async def customer_units(self, fields: list[tuple[str, str]]) -> list[int]:
-        """Units that each customer has of each SKU, held and sold, where a limit counts them: (SKU, customer)."""
-        if not fields:
-            return []
-        counted = await self._read("HMGET", self.keys.customers, *(f"{sku}|{customer}" for sku, customer in fields))
-        return [int(units or 0) for units in counted]
-
-    async def payments_due(self, limit: int) -> list[str]:
-        """At most `limit` orders whose payment window is over while their payment is not settled, by token."""
-        now_ms = _ms_of(await self._read("TIME"))
-        return list(await self._read("ZRANGEBYSCORE", self.keys.payments, "-inf", now_ms, "LIMIT", 0, limit))
-
-    async def coupon_uses(self, coupon_ids: list[str]) -> dict[str, int]:
-        """How many orders each of these coupons is counted for; 0 for one that never was."""
-        if not coupon_ids:
-            return {}
-        counted = await self._read("HMGET", self.keys.coupons, *coupon_ids)
-        return {coupon_id: int(uses or 0) for coupon_id, uses in zip(coupon_ids, counted, strict=True)}
-
-    async def orphans(self, limit: int) -> list[str]:
-        """At most `limit` tokens of holds that came due while their record was gone."""
-        return list(await self._read("SRANDMEMBER", self.keys.orphans, limit))
-
-    async def backlog(self) -> Backlog:
-        """How far PostgreSQL is behind."""
-        numbers, oldest, clock = await self._read_all(
-            ("HMGET", self.keys.meta, "seq", "flushed"),
-            ("XRANGE", self.keys.events, "-", "+", "COUNT", 1),
-            ("TIME",),
-        )
-        seq, flushed = int(numbers[0]), int(numbers[1])
-        lag_s = 0.0
-        if seq > flushed and oldest and (at_ms := _fields_of(oldest[0]).get("at", "")).isdigit():
-            lag_s = max(0.0, int(clock[0]) + int(clock[1]) / 1e6 - int(at_ms) / 1000)
-        return Backlog(self.fence.epoch, seq, seq - flushed, lag_s)
 
     # The way to Redis
 
@@ -370,38 +283,12 @@ class Shard:
         try:
             given = await self._scripts[verb].run(self.pipe, keys, argument)
         except RedisError as error:
-            raise self._unavailable(error) from error
+            raise unavailable(error) from error
         self._observe(verb, len(operations), time.perf_counter() - started)
         if given[1] == "fenced":
-            self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
+            self.fence.close(OTHER_EPOCH)
             raise Unavailable(self.fence.reason)
         return _answers_of(given)
-
-    async def _read(self, *command: str | int) -> Any:
-        return (await self._read_all(command))[0]
-
-    async def _read_all(self, *commands: Command) -> list[Any]:
-        """Answers that are true: the epoch is read with them, since an emptied Redis would answer "unknown" to all."""
-        epoch = self.fence.epoch
-        if self.suspended is not None:
-            raise Unavailable(self.suspended)
-        try:
-            answers = await self.pipe.ask(("HGET", self.keys.meta, "epoch"), *commands)
-            found, *results = [raised(answer) for answer in answers]
-        except RedisError as error:
-            raise self._unavailable(error) from error
-        if found != str(epoch):
-            self.fence.close("Redis is at another epoch of the log, or empty, and is not verified yet")
-            raise Unavailable(self.fence.reason)
-        return results
-
-    @staticmethod
-    def _unavailable(error: RedisError) -> Exception:
-        if isinstance(error, TRANSIENT):
-            return Unavailable(f"Redis is unavailable: {error}")
-        if isinstance(error, ResponseError) and str(error).startswith(TRANSIENT_ERRORS):
-            return Unavailable(f"Redis is unavailable: {error}")
-        return error
 
 
 def _answers_of(flat: list[Any]) -> list[Answered]:
@@ -416,17 +303,6 @@ def _answers_of(flat: list[Any]) -> list[Answered]:
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _ms_of(clock: Sequence[Any]) -> int:
-    """Whole ms since 1970 of Redis' TIME: seconds and microseconds."""
-    return int(clock[0]) * 1000 + int(clock[1]) // 1000
-
-
-def _fields_of(entry: Sequence[Any]) -> dict[str, str]:
-    """The fields of an entry of the stream, which the server tells flat."""
-    fields = entry[1]
-    return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
 
 
 def _score(members: list[Any]) -> float:

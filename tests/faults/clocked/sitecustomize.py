@@ -41,9 +41,9 @@ def patch_scripts(module: ModuleType) -> None:
     module.Script.replace_text = replace_text
 
 
-def patch_shard(module: ModuleType) -> None:
-    original = module._ms_of
-    module._ms_of = lambda clock: original(clock) + step_ms()  # type: ignore[attr-defined]
+def patch_reader(module: ModuleType) -> None:
+    original = module.clock_ms
+    module.clock_ms = lambda clock: original(clock) + step_ms()  # type: ignore[attr-defined]
 
 
 def patch_restorer(module: ModuleType) -> None:
@@ -57,7 +57,7 @@ def patch_restorer(module: ModuleType) -> None:
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "engine.scripts": patch_scripts,
-    "engine.shard": patch_shard,
+    "engine.reader": patch_reader,
     "engine.restore": patch_restorer,
 }
 
