@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from typing import Any
@@ -77,6 +77,25 @@ class System(Struct, dict=True):
         """The counts as they are written, with nothing reclaimed for the asking."""
         rows: Any = await self.raw.hmget(self.keys.stock, skus)
         return {sku: level_of_row(sku, row) for sku, row in zip(skus, rows, strict=True) if row is not None}
+
+    async def in_redis(self, read: Callable[[str | bytes], Any] = str) -> dict[str, Any]:
+        """What Redis holds but the shard's record; of texts what `read` makes of them, of the log that it is there."""
+        found: dict[str, Any] = {}
+        async for key in self.raw.scan_iter(match="*", count=1_000):
+            if key == self.keys.meta:
+                continue
+            match await self.raw.type(key):
+                case "string":
+                    found[key] = read(await self.raw.get(key) or "")
+                case "hash":
+                    found[key] = await self.raw.hgetall(key)
+                case "zset":
+                    found[key] = await self.raw.zrange(key, 0, -1, withscores=True)
+                case "set":
+                    found[key] = await self.raw.smembers(key)
+                case kind:
+                    found[key] = kind
+        return found
 
     async def counts(self, sku: str) -> tuple[int, int, int]:
         """Available, reserved and sold units."""

@@ -21,21 +21,18 @@ from cli.embedded_server import choose_port
 from engine.keys import Keys
 from engine.settings import Settings
 from persistence import api_keys
-from persistence.migrate import migrate
 from persistence.pool import connect
 from tests.access.driving import wait_for
 from tests.access.redis_server import ADMIN, AccessRedis
 from tests.api.catalogue import made, make_product, make_variant
 from tests.api.process import ROOT, Api, running_api
 from tests.api.shop import BASE
-from tests.conftest import QUICK
 from tests.jobs.processes import Processes
+from tests.own_postgres import own_postgres
 
 MARK = "zqx"
 CUSTOMER = f"{MARK}-customer-7"
 KEYS = Keys()
-# What deploy sets too: an error's details, which name rows, stay out of the server's log.
-TERSE = {**QUICK, "log_error_verbosity": "terse"}
 PLACES = {
     "HOLDFAST_REDIS_URL": "redis://127.0.0.1:1/0",
     "HOLDFAST_DATABASE_URL": "postgresql://127.0.0.1:1/holdfast",
@@ -46,14 +43,9 @@ SHORT_S = 2.5
 
 @pytest.fixture(scope="module")
 def database(place: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(place / "postgres", log_path=place / "postgres.log", options=TERSE)
-    try:
-        server.start()
-        server.wait_ready()
-        asyncio.run(migrate(server.url))
+    # As deploy sets it: an error's details, which name rows, stay out of the server's log.
+    with own_postgres(log_path=place / "postgres.log", log_error_verbosity="terse") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

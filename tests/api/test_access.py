@@ -22,12 +22,10 @@ from litestar.routes import HTTPRoute
 
 from api.app import _check_scopes, create_app
 from api.hot_routes import _OF_ONE, _PLAIN, find_hot
-from cli.embedded import EmbeddedPostgres
 from engine.settings import Settings
-from persistence.migrate import migrate
 from tests.api.keys import bearing, make_key, revoke_key
 from tests.api.process import ROOT, Api, assert_problem, running_api
-from tests.conftest import QUICK
+from tests.own_postgres import own_postgres
 
 OFFLINE = Settings(redis_url="redis://127.0.0.1:1", database_url="postgresql://nobody@127.0.0.1:1/none")
 AT_ONCE_S = 0.1
@@ -265,30 +263,17 @@ def test_a_key_revoked_while_nobody_listened_is_refused_once_somebody_does(guard
     assert wait_refused(guarded, bearing(other_secret)) < AT_ONCE_S
 
 
-@pytest.fixture
-def own_database(tmp_path_factory: pytest.TempPathFactory, servers_dir: Path) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that a test may stop."""
-    server = EmbeddedPostgres(servers_dir / f"postgres-{tmp_path_factory.mktemp('own').name}", options=QUICK)
-    server.start()
-    try:
-        server.wait_ready()
-        asyncio.run(migrate(server.url))
-        yield server
-    finally:
-        server.stop()
-
-
 def test_a_revoked_key_stays_refused_and_a_good_one_stays_good_while_postgresql_is_away(
-    own_database: EmbeddedPostgres, clean_redis_url: str, tmp_path: Path
+    clean_redis_url: str, tmp_path: Path
 ) -> None:
-    settings = Settings(redis_url=clean_redis_url, database_url=own_database.url, auth="keys")
-    with ExitStack() as stack:
+    with own_postgres() as postgres, ExitStack() as stack:
+        settings = Settings(redis_url=clean_redis_url, database_url=postgres.url, auth="keys")
         apis = [stack.enter_context(running_api(settings, tmp_path / f"api-{number}.log")) for number in range(2)]
         (ended, ended_secret), (_, good_secret) = (make_key(settings, "storefront") for _ in range(2))
         use(apis, bearing(ended_secret))
         use(apis, bearing(good_secret))
         revoke_key(settings, ended.id)
-        own_database.stop()
+        postgres.stop()
         deadline = time.monotonic() + 5  # longer than a key is remembered without asking
         while time.monotonic() < deadline:
             for api in apis:

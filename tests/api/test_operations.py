@@ -22,10 +22,9 @@ from cli.embedded import EmbeddedPostgres
 from engine.keys import Keys
 from engine.settings import Settings
 from persistence.flush import drain_once
-from persistence.migrate import migrate
 from persistence.pool import connect
 from tests.api.process import ROOT, Api, assert_problem, running_api
-from tests.conftest import QUICK
+from tests.own_postgres import own_postgres
 
 
 def _body(sku: str) -> dict[str, list[dict[str, object]]]:
@@ -132,24 +131,18 @@ def test_a_hold_that_redis_let_go_of_is_answered_from_postgresql(own_api: Api) -
 
 
 @pytest.fixture
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=QUICK)
-    try:
-        server.start()
-        server.wait_ready()
-        asyncio.run(migrate(server.url))
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with own_postgres() as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_holds_are_served_while_postgresql_is_away_and_the_start_waits_for_it(
-    own_postgres: EmbeddedPostgres, clean_redis_url: str, tmp_path: Path
+    postgres: EmbeddedPostgres, clean_redis_url: str, tmp_path: Path
 ) -> None:
-    settings = Settings(redis_url=clean_redis_url, database_url=own_postgres.url, auth="off")
+    settings = Settings(redis_url=clean_redis_url, database_url=postgres.url, auth="off")
     with running_api(settings, tmp_path / "first.log") as api:
         sku = api.create(5)
-        own_postgres.stop()
+        postgres.stop()
         hold = api.hold(sku)
         assert api.client.post(f"/api/v1/holds/{hold['id']}/commit").status_code == 200
         ledger = api.client.get(f"/api/v1/stock/{sku}/ledger")
@@ -163,8 +156,8 @@ def test_holds_are_served_while_postgresql_is_away_and_the_start_waits_for_it(
         assert (found["status"], found["components"]["fence"]["status"]) == ("not-ready", "down")
         assert api.client.get("/livez").status_code == 200
         assert_problem(api.client.post("/api/v1/holds", json=_body(sku)), 503, "unavailable")
-        own_postgres.start()
-        own_postgres.wait_ready()
+        postgres.start()
+        postgres.wait_ready()
         api.wait_ready()
         assert api.stock(sku)["sold"] == 1
 

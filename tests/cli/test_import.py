@@ -1,242 +1,27 @@
-"""`holdfast import`: what of a catalogue gets in, what is rejected and why, and that asking twice changes nothing."""
+"""`holdfast import`: what it says and leaves behind, what it makes, and that asking twice changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import json
-import string
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cli.catalogue_file import CatalogueFileError, Record, Value, count_records, format_of, read_catalogue
 from cli.catalogue_import import open_warehouse
-from cli.catalogue_rows import Rejected, StockedRow, judge_record, judge_records
 from cli.demo import DROP_SKU, demo_rows, load_demo
 from cli.import_catalogue import command
-from engine.catalogue import CURRENCY_DIGITS, MAX_PRICE_MINOR
 from engine.settings import Settings
-from engine.stock import MAX_COUNT, StockLevel
-
-HEADER = "sku,name,price,quantity"
-GOOD: dict[str, Value] = {"sku": "A-1", "name": "Mug", "price": "2.55", "quantity": "10", "currency": "GBP"}
-
-
-def judge(**changes: Value) -> StockedRow | Rejected:
-    return judge_record(Record(2, GOOD | changes), "USD")
-
-
-def reason(**changes: Value) -> str:
-    judged = judge(**changes)
-    assert isinstance(judged, Rejected), judged
-    return judged.reason
-
-
-def accepted(**changes: Value) -> StockedRow:
-    judged = judge(**changes)
-    assert isinstance(judged, StockedRow), judged
-    return judged
-
-
-def written(folder: Path, text: str | bytes, name: str = "catalogue.csv") -> Path:
-    path = folder / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def read(path: Path) -> list[StockedRow | Rejected]:
-    with read_catalogue(path, format_of(path)) as table:
-        return list(judge_records(table.records, "USD"))
+from engine.stock import StockLevel
+from tests.cli.catalogue_files import HEADER, written
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
-
-
-# Judging values
-
-
-@given(
-    minor=st.integers(0, MAX_PRICE_MINOR),
-    currency=st.sampled_from(["JPY", "GBP", "BHD"]),
-    as_number=st.booleans(),
-    zeros=st.integers(0, 3),
-)
-def test_a_price_in_major_units_is_exact_in_minor_units_whatever_the_currency(
-    *, minor: int, currency: str, as_number: bool, zeros: int
-) -> None:
-    price = Decimal(minor).scaleb(-CURRENCY_DIGITS[currency])
-    text = f"{price:f}" + ("0" * zeros if "." in f"{price:f}" else "")
-    value: Value = Decimal(text) if as_number else text
-    assert accepted(price=value, currency=currency).catalogue.price_minor == minor
-
-
-@given(st.text(max_size=70), st.text(max_size=20), st.text(max_size=12), st.text(max_size=12))
-def test_no_text_makes_the_judge_fail_or_let_a_bad_value_in(sku: str, name: str, price: str, quantity: str) -> None:
-    judged = judge(sku=sku, name=name, price=price, quantity=quantity)
-    if isinstance(judged, StockedRow):
-        allowed = set(string.ascii_letters + string.digits + "._:-")
-        assert 1 <= len(judged.catalogue.sku) <= 64
-        assert set(judged.catalogue.sku) <= allowed
-        assert judged.catalogue.name
-        assert 0 <= judged.catalogue.price_minor <= MAX_PRICE_MINOR
-        assert 0 <= judged.quantity <= MAX_COUNT
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"sku": ""}, "sku: is empty"),
-        ({"sku": None}, "sku: is empty"),
-        ({"sku": "BANK CHARGES"}, "sku: must be 1 to 64 letters, digits and . _ : -"),
-        ({"sku": "Ä1"}, "sku: must be 1 to 64 letters, digits and . _ : -"),
-        ({"sku": "x" * 65}, "sku: must be 1 to 64 letters, digits and . _ : -"),
-        ({"sku": True}, "sku: must be text"),
-        ({"name": " \n "}, "name: is empty"),
-        ({"name": 5}, "name: must be text"),
-        ({"name": "bell\a"}, "name: has control characters"),
-        ({"name": "x" * 201}, "name: has more than 200 characters"),
-        ({"price": "-0.01"}, "price: is negative"),
-        ({"price": "2.555"}, "price: has more decimals than its currency"),
-        ({"price": "2.5", "currency": "JPY"}, "price: must be a whole number"),
-        ({"price": "1e3"}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": "NaN"}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": "£2.55"}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": "2,55"}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": "٣"}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": Decimal("1E+400")}, "price: is not a plain decimal number such as 2.55"),
-        ({"price": ""}, "price: is empty"),
-        ({"price": True}, "price: must be a number"),
-        ({"price": "10000000000.01"}, "price: is more than 1,000,000,000,000 minor units"),
-        ({"price_minor": "255"}, "price: price and price_minor are both there; keep one"),
-        ({"price": None, "price_minor": "2.5"}, "price_minor: must be a whole number"),
-        ({"quantity": "1.5"}, "quantity: must be a whole number"),
-        ({"quantity": "-1"}, "quantity: is negative"),
-        ({"quantity": ""}, "quantity: is empty"),
-        ({"quantity": None}, "quantity: is empty"),
-        ({"quantity": "1000000001"}, "quantity: is more than 1,000,000,000"),
-        ({"currency": "QQQ"}, "currency: is no ISO 4217 code"),
-        ({"customer_limit": "0"}, "customer_limit: must be at least 1"),
-        ({"customer_limit": "two"}, "customer_limit: is not a plain decimal number such as 2.55"),
-        ({"category": "Home//Candles"}, "category: has a name that is empty, as in Home//Candles"),
-        ({"category": "/Home"}, "category: has a name that is empty, as in Home//Candles"),
-        ({"category": "/".join("x" * 17)}, "category: has more than 16 levels"),
-        ({"category": "x" * 201}, "category: has a name of more than 200 characters"),
-        ({"product": "x" * 201}, "product: has more than 200 characters"),
-        ({"attributes": "red"}, "attributes: must be a JSON object"),
-        ({"attributes": "[1]"}, "attributes: must be a JSON object"),
-        ({"attributes": '{"a": [1]}'}, "attributes: has a value that is no short text, number or boolean"),
-        ({"attributes": '{"a": 1e300}'}, "attributes: has a value that is no short text, number or boolean"),
-        ({"attributes": '{"": 1}'}, "attributes: has a name that is empty, too long or has control characters"),
-        ({"attributes.size": "x" * 501}, "attributes: has a value that is no short text, number or boolean"),
-        ({f"attributes.{i}": "x" for i in range(51)}, "attributes: has more than 50"),
-    ],
-)
-def test_a_dirty_value_is_rejected_for_the_reason_that_it_has(changes: dict[str, Value], expected: str) -> None:
-    assert reason(**changes) == expected
-
-
-def test_a_price_of_zero_and_a_quantity_of_zero_are_values_like_others() -> None:
-    row = accepted(price="0", quantity="0.0")
-    assert (row.catalogue.price_minor, row.quantity) == (0, 0)
-
-
-def test_what_a_spreadsheet_does_to_numbers_is_understood() -> None:
-    row = accepted(sku=71053, quantity=Decimal("6.0"), price=Decimal("1E+2"))
-    assert (row.catalogue.sku, row.quantity, row.catalogue.price_minor) == ("71053", 6, 10_000)
-
-
-# Reading files
-
-
-def test_bom_crlf_quoted_newlines_padding_and_blank_rows_are_no_obstacle(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        "\ufeffSKU, Name ,PRICE,Quantity,Description\r\n"
-        'A,"Mug, ""big""",1.00,5,"two\r\nlines",,\r\n\r\n,,,,\r\nB,x,2,6,\r\n',
-    )
-    first, second = read(path)
-    assert isinstance(first, StockedRow)
-    assert isinstance(second, StockedRow)
-    assert (first.catalogue.name, first.catalogue.description) == ('Mug, "big"', "two\r\nlines")
-    assert (second.catalogue.sku, second.catalogue.description, second.catalogue.currency) == ("B", None, "USD")
-
-
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-def test_the_separator_is_told_by_the_first_line(tmp_path: Path, delimiter: str) -> None:
-    text = "sku,name,price,quantity\nA,Mug,1.00,5\n".replace(",", delimiter)
-    assert [type(row) for row in read(written(tmp_path, text))] == [StockedRow]
-
-
-def test_of_rows_with_one_sku_the_first_that_is_good_counts(tmp_path: Path) -> None:
-    rows = read(written(tmp_path, f"{HEADER}\nA,bad,-1,1\nA,good,1,2\nA,late,1,3\n"))
-    assert [type(row) for row in rows] == [Rejected, StockedRow, Rejected]
-    assert isinstance(rows[2], Rejected)
-    assert (rows[2].record.line, rows[2].reason) == (4, "sku: was there before in this file")
-
-
-def test_a_broken_row_costs_itself_and_not_its_neighbours(tmp_path: Path) -> None:
-    rows = read(written(tmp_path, f'{HEADER}\nA,"12" ruler",1,1\nB,x,1\nC,x,1,1,more\nD,fine,1,1\nE,"open,1,1\n'))
-    assert [(row.record.line, "quotes" in row.reason) for row in rows if isinstance(row, Rejected)] == [
-        (2, True),
-        (3, False),
-        (4, False),
-        (6, True),
-    ]
-    assert [row.catalogue.sku for row in rows if isinstance(row, StockedRow)] == ["D"]
-
-
-def test_json_lines_are_judged_one_by_one_and_numbers_stay_exact(tmp_path: Path) -> None:
-    lines = [
-        '{"sku": "A", "name": "Mug", "price": 2.55, "quantity": 3, "colour": "red"}',
-        "",
-        "[1]",
-        "{",
-        '{"sku": "B", "name": {"en": "Mug"}, "price": 1, "quantity": 1}',
-        "[" * 100_000,
-        '{"sku": "C", "name": "Mug", "price_minor": 7, "quantity": 1, "customer_limit": null}',
-    ]
-    path = written(tmp_path, "\n".join(lines), "catalogue.jsonl")
-    with read_catalogue(path, "jsonl") as table:
-        rows = list(judge_records(table.records, "USD"))
-    good = [row.catalogue for row in rows if isinstance(row, StockedRow)]
-    assert [(row.sku, row.price_minor) for row in good] == [("A", 255), ("C", 7)]
-    assert [row.record.line for row in rows if isinstance(row, Rejected)] == [3, 4, 5, 6]
-    assert table.ignored == ["colour"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "the file is empty"),
-        (f"{HEADER}\n\n".encode(), "there are no rows"),
-        (b"sku,price\nA,1\n", "names no column name, quantity"),
-        (b"sku,name,quantity\nA,x,1\n", "names no column price (or price_minor)"),
-        (b"sku,sku,name,price,quantity\n", "the column sku is there twice"),
-        (b"sku,name,price,price_minor,quantity\n", "keep one"),
-        (f"{HEADER}\nA,caf\xe9,1,1\n".encode("latin-1"), "not UTF-8"),
-        (f"{HEADER}\nA,x,1,1\n".encode("utf-16"), "not UTF-8"),
-        (b"x" * 1_100_000, "longer than"),
-        (f'{HEADER}\nA,"'.encode() + b"x\n" * 10 + b'","' * 400_000, "longer than"),
-    ],
-)
-def test_a_file_that_is_no_catalogue_is_told_before_anything_is_imported(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
-    with pytest.raises(CatalogueFileError) as error:
-        count_records(written(tmp_path, content), "csv")
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-# The command
 
 
 def test_a_dry_run_judges_everything_without_any_server_and_writes_the_rejected_rows(tmp_path: Path) -> None:
@@ -291,9 +76,6 @@ def test_what_cannot_be_used_is_one_clear_line_and_a_failure(
     assert result.exit_code != 0
     assert message in result.output.splitlines()[-1]
     assert good.read_text() == before
-
-
-# Against the real servers
 
 
 @pytest.fixture
@@ -392,20 +174,6 @@ def test_a_product_that_is_there_is_joined_and_no_price_moves_that_was_not_told(
     assert found["TEE-XL"] == (2_900, 300)
 
 
-def test_the_rows_of_one_product_have_one_currency(tmp_path: Path) -> None:
-    rows = read(written(tmp_path, f"{HEADER},product,currency\nA,x,1,1,p,EUR\nB,x,1,1,p,USD\nC,x,1,1,q,USD\n"))
-    assert [type(row) for row in rows] == [StockedRow, Rejected, StockedRow]
-    assert isinstance(rows[1], Rejected)
-    assert rows[1].reason == "currency: is not that of the product's first row"
-
-
-def test_an_attribute_keeps_its_type_where_the_file_has_one(tmp_path: Path) -> None:
-    line = '{"sku": "A", "name": "x", "price": 1, "quantity": 1, "attributes": {"n": 2, "f": 1.5, "b": false, "e": ""}}'
-    (row,) = read(written(tmp_path, line, "catalogue.jsonl"))
-    assert isinstance(row, StockedRow)
-    assert row.catalogue.attributes == {"n": 2, "f": 1.5, "b": False}
-
-
 def test_the_demo_is_loaded_into_an_empty_system_only(servers: Settings) -> None:
     assert asyncio.run(load_demo(servers)) == len(demo_rows()) == 17
     catalogue = products(servers)
@@ -415,27 +183,6 @@ def test_the_demo_is_loaded_into_an_empty_system_only(servers: Settings) -> None
     drop = levels(servers)[DROP_SKU]
     assert (drop.available, drop.customer_limit) == (1_000, 2)
     assert asyncio.run(load_demo(servers)) == 0
-
-
-def test_the_demo_would_pass_as_a_file() -> None:
-    for row in demo_rows():
-        told = row.catalogue
-        record = Record(
-            2,
-            {
-                "sku": told.sku,
-                "name": told.name,
-                "price_minor": told.price_minor,
-                "quantity": row.quantity,
-                "currency": told.currency,
-                "customer_limit": row.customer_limit,
-                "description": told.description,
-                "category": "/".join(told.category),
-                "product": told.product,
-                "attributes": dict(told.attributes),
-            },
-        )
-        assert judge_record(record, "USD") == row
 
 
 def test_without_a_system_an_import_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

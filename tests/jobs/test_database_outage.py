@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cli.embedded import EmbeddedPostgres
 from engine.settings import Settings
-from persistence.migrate import migrate
-from tests.conftest import QUICK
 from tests.jobs.processes import Processes, applied, assert_exactly_once
+from tests.own_postgres import own_postgres
 from tests.system import System, reserve
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def postgres(servers_dir: Path) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """A server of the test's own."""
-    server = EmbeddedPostgres(servers_dir / "restarted", options=QUICK)
-    try:
-        server.start()
-        server.wait_ready()
+    with own_postgres() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 def settings(clean_redis_url: str, postgres: EmbeddedPostgres) -> Settings:
-    asyncio.run(migrate(postgres.url))
     return Settings(redis_url=clean_redis_url, database_url=postgres.url, flush_every_s=1)
 
 
