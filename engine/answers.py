@@ -58,7 +58,7 @@ def traded(given: Given) -> Traded | Replayed | Changed | Refused:
     if given.status == "done":
         return Traded(given.now_ms)
     if given.status == "replayed":
-        return Replayed(given.rest[0].encode())
+        return Replayed(given.rest[0])
     if given.status == "changed":
         return Changed()
     if given.status == "backlog":

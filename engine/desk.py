@@ -6,15 +6,10 @@ of it is written by one trade, which happens only if those records are still as 
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from engine import checkout, merging, payments
 from engine.carts import (
@@ -31,18 +26,16 @@ from engine.carts import (
     unusable,
 )
 from engine.catalogue import Catalogue
-from engine.errors import HoldfastError, Unavailable
 from engine.idempotency import Keyed, fresh_token
-from engine.memories import pack, unpack
 from engine.orders import KnownOrder, Order, OrderRecord, OrderStatus, PaymentStatus, decode_order
 from engine.plans import Answer, Plan
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.shard import Shard
-from engine.trade import Changed, Known, Remember, Replayed, Trade, Traded
+from engine.trade import Known, Trade
+from engine.trading import Memory, Trader, memory_of, replay, too_contended
 
 MAX_ATTEMPTS = 20
-MAX_STEP_ASIDE_S = 0.005
 LAPSE_AT_ONCE = 200
 
 T = TypeVar("T")
@@ -50,14 +43,6 @@ StoredOrder = Callable[[str], Awaitable[OrderRecord | None]]
 Judgement = Callable[[Scene, str, CartRecord], Plan[Cart] | Refused]
 
 
-class Memory(Struct, Generic[T], frozen=True):
-    """How the answer of one kind of act is remembered under an idempotency key."""
-
-    keyed: Keyed
-    decode: Callable[[bytes], T]
-
-
-_decode_memory = msgspec.json.Decoder(tuple[str, str]).decode
 _decode_cart_answer = msgspec.json.Decoder(Cart).decode
 _decode_order_answer = msgspec.json.Decoder(Order).decode
 
@@ -72,7 +57,7 @@ class Desk:
         self._shard = shard
         self._settings = settings
         self._stored_order = stored_order
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._trader = Trader(shard)
 
     # Carts
 
@@ -80,8 +65,8 @@ class Desk:
         self, catalogue: Catalogue, customer_id: str | None, keyed: Keyed | None = None
     ) -> Answer[Cart] | Refused:
         """The live cart of a customer, made if there is none; for a guest a new one. A customer has one live cart."""
-        memory = _memory(keyed, _decode_cart_answer)
-        async with self._turn(f"customer:{customer_id}" if customer_id is not None else fresh_token()):
+        memory = memory_of(keyed, _decode_cart_answer)
+        async with self._trader.turn(f"customer:{customer_id}" if customer_id is not None else fresh_token()):
             for _ in range(MAX_ATTEMPTS):
                 pointer, replayed, now_ms = await self._pointer(customer_id, memory)
                 if replayed is not None:
@@ -90,7 +75,7 @@ class Desk:
                 if pointer is not None:
                     found = await self.show_cart(catalogue, pointer, customer_id)
                     if isinstance(found, Cart) and found.status in ("open", "paying"):
-                        return await self._as_it_is(found, memory)
+                        return await self._trader.as_it_is(found, memory)
                 token = fresh_token()
                 record = CartRecord(
                     version=1,
@@ -106,10 +91,10 @@ class Desk:
                     known.append(Known("customer", customer_token(customer_id), version))
                 trade = Trade(known=tuple(known), put=put_cart(scene, token, record))
                 made = msgspec.structs.replace(appraise(scene, token, record), is_new=True)
-                done = await self._try(Plan(trade, made), memory)
+                done = await self._trader.attempt(Plan(trade, made), memory)
                 if done is not None:
                     return done
-        raise _too_contended()
+        raise too_contended()
 
     async def _pointer(
         self, customer_id: str | None, memory: Memory[Cart] | None
@@ -119,7 +104,7 @@ class Desk:
         if customer_id is not None:
             wanted.append(keys.cart_of(customer_token(customer_id)))
         now_ms, texts = await self._shard.texts(*wanted)
-        replayed = None if memory is None else _replay(memory, texts[0])
+        replayed = None if memory is None else replay(memory, texts[0])
         text = texts[-1] if customer_id is not None else None
         return (None if text is None else token_of_pointer(text)), replayed, now_ms
 
@@ -134,7 +119,7 @@ class Desk:
             scene = Scene(catalogue, self._settings, now_ms)
             if not await self._lapsed(scene, record):
                 return appraise(scene, token, record)
-        raise _too_contended()
+        raise too_contended()
 
     async def change_cart(
         self,
@@ -145,8 +130,8 @@ class Desk:
         keyed: Keyed | None = None,
     ) -> Answer[Cart] | Refused:
         """What `judge` makes of an open cart."""
-        memory = _memory(keyed, _decode_cart_answer)
-        async with self._turn(token):
+        memory = memory_of(keyed, _decode_cart_answer)
+        async with self._trader.turn(token):
             for _ in range(MAX_ATTEMPTS):
                 record, replayed, now_ms = await self._cart(token, memory)
                 if replayed is not None:
@@ -157,10 +142,10 @@ class Desk:
                 if await self._lapsed(scene, record):
                     continue
                 plan = unusable(record, named_customer) or judge(scene, token, record)
-                done = plan if isinstance(plan, Refused) else await self._try(plan, memory)
+                done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, memory)
                 if done is not None:
                     return done
-        raise _too_contended()
+        raise too_contended()
 
     async def merge(
         self,
@@ -171,8 +156,8 @@ class Desk:
         keyed: Keyed | None = None,
     ) -> Answer[Cart] | Refused:
         """A guest's cart put into another one; what does not fit is told, and is no failure."""
-        memory = _memory(keyed, _decode_cart_answer)
-        async with self._turn(min(token, source_token)), self._turn(max(token, source_token)):
+        memory = memory_of(keyed, _decode_cart_answer)
+        async with self._trader.turn(min(token, source_token)), self._trader.turn(max(token, source_token)):
             for _ in range(MAX_ATTEMPTS):
                 record, replayed, now_ms = await self._cart(token, memory)
                 if replayed is not None:
@@ -188,10 +173,10 @@ class Desk:
                     return refused
                 sides = merging.Sides(token, record, source_token, source)
                 plan = merging.plan_merge(scene, sides, await self._room(scene, sides))
-                done = await self._try(plan, memory)
+                done = await self._trader.attempt(plan, memory)
                 if isinstance(done, Answer):
                     return done
-        raise _too_contended()
+        raise too_contended()
 
     async def _room(self, scene: Scene, sides: merging.Sides) -> dict[str, merging.Room]:
         """What is left of each SKU of the source, for anyone and for the target's customer."""
@@ -217,7 +202,7 @@ class Desk:
         self, catalogue: Catalogue, token: str, request: checkout.CheckoutRequest
     ) -> Answer[Order] | Refused:
         """An order of a cart, all of it or nothing. The order is the memory of its idempotency key."""
-        async with self._turn(token):
+        async with self._trader.turn(token):
             for _ in range(MAX_ATTEMPTS):
                 keys = self._shard.keys
                 orders = [keys.order(each) for each in request.tokens]
@@ -232,11 +217,11 @@ class Desk:
                 if await self._lapsed(scene, record):
                     continue
                 plan = unusable(record, request.customer_id) or checkout.plan_checkout(scene, token, record, request)
-                done = plan if isinstance(plan, Refused) else await self._try(plan, None)
+                done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, None)
                 is_spent = isinstance(done, Refused) and done.refusal is Refusal.COUPON_LIMIT_REACHED
                 if done is not None and not (is_spent and await self.lapse_due(catalogue)):
                     return done
-        raise _too_contended()
+        raise too_contended()
 
     async def show_order(self, catalogue: Catalogue, token: str) -> Order | Refused:
         """An order, from PostgreSQL once Redis let go of it."""
@@ -294,8 +279,8 @@ class Desk:
         judge: Callable[[Scene, KnownOrder, CartRecord | None], Plan[Order] | Refused | None],
         keyed: Keyed | None,
     ) -> Answer[Order] | Refused:
-        memory = _memory(keyed, _decode_order_answer)
-        async with self._turn(token):
+        memory = memory_of(keyed, _decode_order_answer)
+        async with self._trader.turn(token):
             for _ in range(MAX_ATTEMPTS):
                 known, replayed, now_ms = await self._order(token, memory)
                 if replayed is not None:
@@ -305,11 +290,11 @@ class Desk:
                 cart, _, _ = await self._cart(known.order.record.cart_token, None)
                 plan = judge(Scene(catalogue, self._settings, now_ms), known, cart)
                 if plan is None:
-                    return await self._as_it_is(known.order, memory)
-                done = plan if isinstance(plan, Refused) else await self._try(plan, memory)
+                    return await self._trader.as_it_is(known.order, memory)
+                done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, memory)
                 if done is not None:
                     return done
-        raise _too_contended()
+        raise too_contended()
 
     # Reading and trading
 
@@ -320,7 +305,7 @@ class Desk:
         wanted = (keys.cart(token),) if memory is None else (keys.cart(token), keys.memory(memory.keyed.token))
         now_ms, texts = await self._shard.texts(*wanted)
         record = None if texts[0] is None else decode_cart(texts[0])
-        return record, None if memory is None else _replay(memory, texts[1]), now_ms
+        return record, None if memory is None else replay(memory, texts[1]), now_ms
 
     async def _order(
         self, token: str, memory: Memory[Order] | None
@@ -328,7 +313,7 @@ class Desk:
         keys = self._shard.keys
         wanted = (keys.order(token),) if memory is None else (keys.order(token), keys.memory(memory.keyed.token))
         now_ms, texts = await self._shard.texts(*wanted)
-        replayed = None if memory is None else _replay(memory, texts[1])
+        replayed = None if memory is None else replay(memory, texts[1])
         if texts[0] is not None:
             record = decode_order(texts[0])
             return KnownOrder(Order(token, record), record.version), replayed, now_ms
@@ -345,59 +330,8 @@ class Desk:
         await self.lapse(scene.catalogue, record.order)
         return True
 
-    async def _as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
-        """What stays as it was; remembered all the same, so that its retry is answered the same."""
-        done = None if memory is None else await self._try(Plan(Trade(), value), memory)
-        return Answer(value) if done is None else done
-
-    async def _try(self, plan: Plan[T], memory: Memory[T] | None) -> Answer[T] | Refused | None:
-        """The answer of the first plan that is not refused, or the last refusal; None when it must be judged again."""
-        remember = None
-        if memory is not None:
-            remember = Remember(memory.keyed.token, memory.keyed.fingerprint, pack(msgspec.json.encode(plan.answer)))
-        outcome = await self._shard.trade(msgspec.structs.replace(plan.trade, remember=remember))
-        match outcome:
-            case Traded():
-                return Answer(plan.answer)
-            case Replayed():
-                if memory is None:
-                    raise HoldfastError("a trade without a key was answered from a memory")
-                return Answer(memory.decode(unpack(outcome.text)), replayed=True)
-            case Changed():
-                # Two processes in step would let the same one win every time.
-                await asyncio.sleep(random.random() * MAX_STEP_ASIDE_S)
-                return None
-            case Refused():
-                return outcome if plan.otherwise is None else await self._try(plan.otherwise, memory)
-
-    @asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[None]:
-        """One act at a time on one cart or order in this process, so that they do not undo each other's judgements."""
-        lock = self._turns.get(name)
-        if lock is None:
-            lock = self._turns[name] = asyncio.Lock()
-        async with lock:
-            yield
-
-
-def _memory(keyed: Keyed | None, decode: Callable[[bytes], T]) -> Memory[T] | None:
-    return None if keyed is None else Memory(keyed, decode)
-
-
-def _replay(memory: Memory[T], text: str | None) -> Answer[T] | Refused | None:
-    if text is None:
-        return None
-    fingerprint, answer = _decode_memory(text)
-    if fingerprint != memory.keyed.fingerprint:
-        return Refused(Refusal.KEY_REUSED)
-    return Answer(memory.decode(unpack(answer.encode())), replayed=True)
-
 
 def _replayed_checkout(token: str, record: OrderRecord, fingerprint: str) -> Answer[Order] | Refused:
     if record.fingerprint != fingerprint:
         return Refused(Refusal.KEY_REUSED)
     return Answer(Order(token, record.as_first_answered()), replayed=True)
-
-
-def _too_contended() -> Unavailable:
-    return Unavailable("too many change the same cart or order at once")

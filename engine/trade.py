@@ -61,11 +61,11 @@ class Returned(Struct, frozen=True):
 
 
 class Remember(Struct, frozen=True):
-    """What a retry under the same idempotency key is answered, packed (engine/memories.py)."""
+    """What a retry under the same idempotency key is answered: `memory` as engine/memories.py writes it."""
 
     token: str
     fingerprint: str
-    text: bytes
+    memory: str
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -101,9 +101,9 @@ class Traded(Struct, frozen=True):
 
 
 class Replayed(Struct, frozen=True):
-    """It had happened before, under the same idempotency key, and this is what was to be remembered of it."""
+    """It had happened before, under the same idempotency key, and this is the memory of it."""
 
-    text: bytes
+    memory: str
 
 
 class Changed(Struct, frozen=True):
@@ -131,7 +131,7 @@ def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, .
     memory = trade.remember and (
         places.of(keys.memory(trade.remember.token)),
         trade.remember.fingerprint,
-        msgspec.json.encode((trade.remember.fingerprint, trade.remember.text.decode())).decode(),
+        trade.remember.memory,
     )
     arguments = (
         swept,

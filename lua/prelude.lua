@@ -332,6 +332,7 @@ local memories, memory_texts, fresh_memories = {}, {}, {}
 local function recall(key)
   if memories[key] == nil then
     local text = memory_texts[key] or redis.call('GET', key)
+    memory_texts[key] = text or nil
     memories[key] = text and cjson.decode(text) or false
   end
   return memories[key]

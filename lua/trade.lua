@@ -11,7 +11,7 @@
 --          counted   [[coupon or coupon|customer, by, limit (0: none)]…]
 --          put       [[place, keep ms (0: delete), kind, text]…]: records as JSON, which begins with their version
 --          windows   [[order, end ms (0: none any more)]…]
--- Answers: ["done"] | ["replayed", text] | ["key-reused"] | ["changed"] | ["backlog"]
+-- Answers: ["done"] | ["replayed", memory] | ["key-reused"] | ["changed"] | ["backlog"]
 --          | ["hold-expired", sku…] | ["unknown-sku", sku…] | ["insufficient-stock", sku, requested, available, …]
 --          | ["customer-limit-exceeded", sku, requested, limit, …] | ["coupon-limit-reached", coupon]
 --          | ["due"]: it would be refused, but holds are past their deadline: expire those, then ask again with swept
@@ -292,8 +292,8 @@ local function judge(operation)
   return { 'done' }
 end
 
-local function replay(_, text)
-  return { 'replayed', text }
+local function replay(operation)
+  return { 'replayed', memory_texts[at(operation, operation[MEMORY][1])] }
 end
 
 local answers = {}

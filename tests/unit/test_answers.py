@@ -105,7 +105,7 @@ def test_every_refusal_has_a_status_here() -> None:
 
 def test_a_trade_happened_had_happened_or_must_be_judged_again() -> None:
     assert answers.traded(said("done")) == Traded(5_000)
-    assert answers.traded(said("replayed", "[1]")) == Replayed(b"[1]")
+    assert answers.traded(said("replayed", "[1]")) == Replayed("[1]")
     assert answers.traded(said("changed")) == Changed()
     with pytest.raises(Unavailable):
         answers.traded(said("backlog"))

@@ -1,0 +1,93 @@
+"""Trading: a plan is tried, and remembered under its idempotency key; one act at a time on one cart or order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import HoldfastError, Unavailable
+from engine.idempotency import Keyed
+from engine.memories import recalled, remembered
+from engine.plans import Answer, Plan
+from engine.refusals import Refusal, Refused
+from engine.shard import Shard
+from engine.trade import Changed, Remember, Replayed, Trade, Traded
+
+MAX_STEP_ASIDE_S = 0.005
+
+T = TypeVar("T")
+
+
+class Memory(Struct, Generic[T], frozen=True):
+    """How the answer of one kind of act is remembered under an idempotency key."""
+
+    keyed: Keyed
+    decode: Callable[[bytes], T]
+
+
+class Trader:
+    """Brings plans to the shard."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
+        """What stays as it was; remembered all the same, so that its retry is answered the same."""
+        done = None if memory is None else await self.attempt(Plan(Trade(), value), memory)
+        return Answer(value) if done is None else done
+
+    async def attempt(self, plan: Plan[T], memory: Memory[T] | None) -> Answer[T] | Refused | None:
+        """The answer of the first plan that is not refused, or the last refusal; None when it must be judged again."""
+        remember = None
+        if memory is not None:
+            fingerprint = memory.keyed.fingerprint
+            text = remembered(fingerprint, msgspec.json.encode(plan.answer))
+            remember = Remember(memory.keyed.token, fingerprint, text)
+        outcome = await self._shard.trade(msgspec.structs.replace(plan.trade, remember=remember))
+        match outcome:
+            case Traded():
+                return Answer(plan.answer)
+            case Replayed():
+                if memory is None:
+                    raise HoldfastError("a trade without a key was answered from a memory")
+                return Answer(memory.decode(recalled(outcome.memory)[1]), replayed=True)
+            case Changed():
+                # Two processes in step would let the same one win every time.
+                await asyncio.sleep(random.random() * MAX_STEP_ASIDE_S)
+                return None
+            case Refused():
+                return outcome if plan.otherwise is None else await self.attempt(plan.otherwise, memory)
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """One act at a time on one cart or order in this process, so that they do not undo each other's judgements."""
+        lock = self._turns.get(name)
+        if lock is None:
+            lock = self._turns[name] = asyncio.Lock()
+        async with lock:
+            yield
+
+
+def memory_of(keyed: Keyed | None, decode: Callable[[bytes], T]) -> Memory[T] | None:
+    return None if keyed is None else Memory(keyed, decode)
+
+
+def replay(memory: Memory[T], text: str | None) -> Answer[T] | Refused | None:
+    if text is None:
+        return None
+    fingerprint, answer = recalled(text)
+    if fingerprint != memory.keyed.fingerprint:
+        return Refused(Refusal.KEY_REUSED)
+    return Answer(memory.decode(answer), replayed=True)
+
+
+def too_contended() -> Unavailable:
+    return Unavailable("too many change the same cart or order at once")
