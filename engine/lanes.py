@@ -81,9 +81,9 @@ class Lane(Generic[Op, Answer]):
     async def close(self) -> None:
         """Wait for everything on the wire; what still waits is refused."""
         while self._free < self._in_flight:
-            self._landed = asyncio.get_running_loop().create_future()
-            await self._landed
-            self._dispatch()
+            if self._landed is None or self._landed.done():
+                self._landed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._landed)
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
@@ -133,6 +133,7 @@ class Lane(Generic[Op, Answer]):
                     future.set_exception(error)
         finally:
             self._free += 1
-            if self._landed is not None and not self._landed.done():
-                self._landed.set_result(None)
-            self._wake(asyncio.get_running_loop())
+            if self._loop is not None and self._loop.is_running():  # else it ended with the batch on the wire
+                self._wake(self._loop)  # before who closes looks again: what waits is on the wire by then
+                if self._landed is not None and not self._landed.done():
+                    self._landed.set_result(None)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine.errands import in_task
@@ -24,6 +24,14 @@ from engine.errands import in_task
 _NOT_YET = object()
 
 Command: TypeAlias = tuple[str | bytes | int | float, ...]
+
+
+class _NotOpenedError(Exception):
+    """Carries past the retries of a question why no connection was opened: the client tried that often enough."""
+
+    def __init__(self, why: RedisError) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Line(asyncio.Protocol):
@@ -46,16 +54,22 @@ class Line(asyncio.Protocol):
         self._asked: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
         self._answers: list[Any] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.is_open = True
         transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be asked: a transport that lost its peer tells us a turn later than it knows."""
+        return not self._transport.is_closing()
 
     def ask(self, commands: tuple[Command, ...]) -> asyncio.Future[list[Any]]:
         """Send these commands; the future is for their answers, of which an error is one like any other."""
+        # First, for what it refuses was never asked.
+        packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._asked.append((future, len(commands), self._loop.time() + self._timeout_s))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look_at_clock)
-        self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
+        self._transport.write(packed)
         return future
 
     def data_received(self, data: bytes) -> None:
@@ -74,7 +88,7 @@ class Line(asyncio.Protocol):
                     if not future.done():
                         future.set_result(answers)
                     answers = self._answers
-        except (RedisConnectionError, IndexError) as error:
+        except (RedisConnectionError, IndexError, UnicodeDecodeError) as error:
             self.end(RedisConnectionError(f"the server does not speak Redis' protocol: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -84,7 +98,6 @@ class Line(asyncio.Protocol):
 
     def end(self, error: Exception) -> None:
         """Ask nothing more here; whoever waits gets the error."""
-        self.is_open = False
         self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
@@ -116,6 +129,8 @@ class Pipe:
         self._retry = client.get_retry() or Retry(NoBackoff(), 0)
         self._line: Line | None = None
         self._opening = asyncio.Lock()
+        self._failures = 0
+        self._failure: RedisError | None = None
         self._is_possible = True
 
     async def ask(self, *commands: Command) -> list[Any]:
@@ -126,7 +141,10 @@ class Pipe:
             nonlocal line
             line = self._line
             if line is None or not line.is_open:
-                line = await self._opened()
+                try:
+                    line = await self._opened()
+                except RedisError as error:
+                    raise _NotOpenedError(error) from error
             if line is None:
                 return await self._ask_client(commands)
             answers = await line.ask(commands)
@@ -139,7 +157,10 @@ class Pipe:
             if line is not None:
                 line.end(error)
 
-        return await self._retry.call_with_retry(attempt, fail)
+        try:
+            return await self._retry.call_with_retry(attempt, fail)
+        except _NotOpenedError as error:
+            raise error.why from None
 
     async def close(self) -> None:
         """Give the connection back, closed. It is opened again when something is asked."""
@@ -151,20 +172,30 @@ class Pipe:
 
     async def _opened(self) -> Line | None:
         await in_task()
+        failures = self._failures
         async with self._opening:
             if self._line is not None and self._line.is_open:
                 return self._line
+            if self._failure is not None and self._failures != failures:
+                raise self._failure  # who waited meanwhile shares what came of it
             await self.close()
             if self._is_possible:
                 pool = self.client.connection_pool
-                connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-                transport: Any = getattr(connection._writer, "transport", None)  # noqa: SLF001 - it is told in no other way
-                if hasattr(transport, "set_protocol"):
-                    self._line = Line(connection, transport, connection.socket_timeout)
-                else:
-                    self._is_possible = False
-                    await pool.release(connection)
+                try:
+                    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+                except RedisError as error:
+                    self._failures, self._failure = self._failures + 1, error
+                    raise
+                self._line = await self._line_of(connection)
             return self._line
+
+    async def _line_of(self, connection: Any) -> Line | None:
+        transport: Any = getattr(connection._writer, "transport", None)  # noqa: SLF001 - it is told in no other way
+        if hasattr(transport, "set_protocol"):
+            return Line(connection, transport, connection.socket_timeout)
+        self._is_possible = False
+        await self.client.connection_pool.release(connection)
+        return None
 
     async def _ask_client(self, commands: tuple[Command, ...]) -> list[Any]:
         async with self.client.pipeline(transaction=False) as pipeline:

@@ -31,7 +31,7 @@ class Options(Struct, frozen=True, kw_only=True):
     connections: int = 64
     skus: int = 100_000
     holds: int = 100_000
-    growth: int = 100_000
+    growth: int = 50_000
     arrivals: float = 5_000.0
     against: tuple[str, ...] = ("noop", "row_lock", "unit_rows", "per_request_lua")
     bundled: bool = False

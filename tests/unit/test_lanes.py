@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Sequence
 
 import pytest
 
+from engine.errands import in_task
 from engine.errors import Unavailable
 from engine.lanes import Lane
 
@@ -288,6 +291,53 @@ async def test_closing_refuses_what_has_not_reached_the_wire_and_leaves_nobody_w
         await asyncio.wait_for(submit_and_close(), 5)
     await turns()
     assert (wire.batches, lane.waiting) == ([], 0)
+
+
+async def test_what_is_sent_while_a_lane_closes_times_out_for_itself_and_not_for_who_closes() -> None:
+    gate = asyncio.get_running_loop().create_future()
+
+    async def send(operations: list[int]) -> Sequence[int]:
+        await in_task()
+        async with asyncio.timeout(0.05):
+            await (gate if operations == [1] else asyncio.sleep(60))
+        return operations
+
+    lane: Lane[int, int] = Lane(send, max_batch=1, max_pending=10, in_flight=1)
+    callers = await submitted(lane, 1, 2)
+    closing = asyncio.create_task(lane.close())
+    await turns()
+    gate.set_result(None)
+    await asyncio.wait_for(closing, 5)
+    assert not closing.cancelled()
+    assert await callers[0] == 1
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(callers[1], 1)
+
+
+async def test_a_lane_may_be_closed_by_several(wire: Wire) -> None:
+    lane = wire.lane()
+    (caller,) = await submitted(lane, 1)
+    closing = [asyncio.create_task(lane.close()) for _ in range(3)]
+    await turns()
+    await wire.answer_everything()
+    await asyncio.wait_for(asyncio.gather(*closing), 5)
+    assert await caller == 10
+
+
+def test_a_loop_that_ends_with_a_batch_on_the_wire_ends_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    wire = Wire()
+
+    async def submit() -> None:
+        await submitted(wire.lane(), 1)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(submit())
+    loop.close()
+    wire._gates.clear()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_closing_an_idle_lane_is_done_at_once(wire: Wire) -> None:

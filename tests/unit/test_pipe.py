@@ -196,6 +196,47 @@ async def test_a_connection_ended_in_the_midst_of_an_answer_is_asked_again() -> 
         assert came == [0, 1]
 
 
+async def test_those_who_wait_for_a_connection_share_what_comes_of_it() -> None:
+    """One after the other they would each wait for a server that says nothing."""
+    async with server_that(lambda _, __: None, redis_timeout_s=0.1, redis_retries=0) as (pipe, came):
+        asked = [pipe.ask(("PING",)) for _ in range(20)]
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 1.5)
+        assert {type(answer) for answer in answers} == {RedisTimeoutError}
+        assert came == [0]
+        with pytest.raises(RedisTimeoutError):
+            await pipe.ask(("PING",))
+        assert came == [0, 1]
+
+
+async def test_connecting_is_tried_as_often_as_the_settings_say_and_not_that_often_squared() -> None:
+    async with server_that(lambda _, __: b"", redis_retries=2) as (pipe, came):
+        with pytest.raises(RedisConnectionError):
+            await pipe.ask(("PING",))
+        assert len(came) == 3
+
+
+async def test_what_cannot_be_said_moves_nobody_elses_answer(pipe: Pipe) -> None:
+    await pipe.ask(("MSET", "a", 1, "b", 2))
+    unsayable: Any = None
+    first = asyncio.ensure_future(pipe.ask(("GET", "a")))
+    wrong = asyncio.ensure_future(pipe.ask(("SET", "a", unsayable)))
+    last = asyncio.ensure_future(pipe.ask(("GET", "b")))
+    answers = await asyncio.gather(first, wrong, last, return_exceptions=True)
+    assert (answers[0], answers[2]) == (["1"], ["2"])
+    assert isinstance(answers[1], Exception)
+
+
+async def test_a_connection_that_is_about_to_end_is_not_asked(clean_redis_url: str) -> None:
+    redis = connect(Settings(redis_url=clean_redis_url, redis_retries=0))
+    pipe = Pipe(redis)
+    await pipe.ask(("PING",))
+    assert pipe._line is not None
+    pipe._line._transport.close()
+    assert await pipe.ask(("PING",)) == ["PONG"]
+    await pipe.close()
+    await redis.aclose()
+
+
 async def test_nothing_is_asked_of_a_server_that_the_fence_does_not_know(clean_redis_url: str) -> None:
     fence = Fence()
     fence.open("another server", 1)
