@@ -63,7 +63,9 @@ async def server_that(
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0?protocol=2"
-    redis = connect(Settings(redis_url=url, **{"redis_timeout_s": 0.2, "redis_retries": 1} | options))
+    fence = Fence()
+    fence.open("abc", 1)
+    redis = connect(Settings(redis_url=url, **{"redis_timeout_s": 0.2, "redis_retries": 1} | options), fence)
     pipe = Pipe(redis)
     yield pipe, came
     await pipe.close()
@@ -221,7 +223,7 @@ async def test_what_cannot_be_said_moves_nobody_elses_answer(pipe: Pipe) -> None
     first = asyncio.ensure_future(pipe.ask(("GET", "a")))
     wrong = asyncio.ensure_future(pipe.ask(("SET", "a", unsayable)))
     last = asyncio.ensure_future(pipe.ask(("GET", "b")))
-    answers = await asyncio.gather(first, wrong, last, return_exceptions=True)
+    answers = await asyncio.wait_for(asyncio.gather(first, wrong, last, return_exceptions=True), 1)
     assert (answers[0], answers[2]) == (["1"], ["2"])
     assert isinstance(answers[1], Exception)
 
