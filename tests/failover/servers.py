@@ -61,9 +61,10 @@ class Node:
             return client.execute_command(*command)
 
     def told(self, what: str) -> Any:
-        """What INFO replication says; nothing while it does not answer."""
+        """What INFO replication says; nothing while it does not answer, or still reads its file."""
         with suppress(RedisError), Redis.from_url(self.url, decode_responses=True, socket_timeout=2) as client:
-            return client.info("replication").get(what)
+            told = client.info("replication", "persistence")
+            return None if told["loading"] else told.get(what)
         return None
 
 
