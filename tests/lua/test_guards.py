@@ -17,16 +17,12 @@ from engine.keys import Keys
 from engine.refusals import Refusal, Refused
 from engine.restore import Restorer
 from engine.shard import Shard
-from engine.stock import Adjust, StockAnswer, StockLevel
+from engine.stock import Adjust, StockLevel
+from tests.lua.shop import create, dump
 
 pytestmark = pytest.mark.anyio
 
 RETENTION_MS = 86_400_000
-
-
-async def create(shard: Shard, sku: str, on_hand: int, limit: int | None = None) -> None:
-    request = Adjust(fresh_token(), "", sku, on_hand, "created", create=True, customer_limit=limit)
-    assert isinstance(await shard.adjust(request), StockAnswer)
 
 
 def claim(quantity: int, *, token: str | None = None, customer: str | None = None, ttl_ms: int = 60_000) -> Reserve:
@@ -155,29 +151,13 @@ async def test_too_little_stock_is_told_before_a_limit_that_is_reached_as_well(s
     assert isinstance(refused, Refused) and refused.refusal is Refusal.INSUFFICIENT_STOCK
 
 
-async def everything(redis: Redis) -> dict[str, Any]:
-    """What Redis holds, whatever its kind."""
-    found: dict[str, Any] = {}
-    for key in map(str, await redis.keys("*")):
-        match await redis.type(key):
-            case "string":
-                found[key] = await redis.get(key)
-            case "hash":
-                found[key] = await redis.hgetall(key)
-            case "zset":
-                found[key] = await redis.zrange(key, 0, -1, withscores=True)
-            case _:
-                found[key] = await redis.xlen(key)
-    return found
-
-
 async def test_an_event_that_is_refused_leaves_everything_as_it_was_whatever_the_verb(
     shard: Shard, redis: Redis
 ) -> None:
     await create(shard, "A", 9, limit=8)
     token = (await held(shard, 1, customer="bob")).hold.token
     await redis.hset(Keys().meta, "seq", "0")
-    before = await everything(redis)
+    before = await dump(redis)
     for asked in (
         shard.reserve(claim(1, customer="bob")),
         shard.reserve_group([replace(request, customer_id="bob") for request in batch([1, 2])]),
@@ -188,7 +168,7 @@ async def test_an_event_that_is_refused_leaves_everything_as_it_was_whatever_the
     ):
         with pytest.raises(Exception, match="equal or smaller"):
             await asked
-        assert await everything(redis) == before
+        assert await dump(redis) == before
 
 
 async def test_a_batch_of_refusals_is_not_remembered_even_when_others_succeed_beside_it(shard: Shard) -> None:

@@ -41,9 +41,9 @@ async def pipe(client: Redis) -> AsyncIterator[Pipe]:
 
 @asynccontextmanager
 async def server_that(
-    answers: Callable[[int, bytes], bytes | None], **options: Any
+    answers: Callable[[int], bytes | None], *, greets: bool = True, **options: Any
 ) -> AsyncIterator[tuple[Pipe, list[int]]]:
-    """A pipe to a server whose n-th connection answers each command so; None is silence. Which connections came."""
+    """A pipe to a server whose n-th connection answers each question so; None is silence, b"" the end. Which came."""
     came: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +54,8 @@ async def server_that(
             for _ in range(int(line[1:])):
                 size = int((await reader.readline())[1:])
                 words.append((await reader.readexactly(size + 2))[:-2])
-            answer = b"+OK\r\n" if words[0] in (b"CLIENT", b"SELECT") else answers(number, words[0])
+            is_greeting = words[0] == b"INFO" and greets
+            answer = b"+OK\r\n" if words[0] == b"CLIENT" else GREETING if is_greeting else answers(number)
             if answer == b"":
                 break
             if answer is not None:
@@ -126,7 +127,7 @@ async def test_a_closed_pipe_gives_its_connection_back_and_opens_another_when_as
 
 
 async def test_silence_is_a_timeout_each_time_it_is_asked_again() -> None:
-    async with server_that(lambda _, word: GREETING if word == b"INFO" else None) as (pipe, came):
+    async with server_that(lambda _: None) as (pipe, came):
         with pytest.raises(RedisTimeoutError, match=r"within 0\.2 s"):
             await asyncio.wait_for(pipe.ask(("PING",)), 5)
         assert came == [0, 1]
@@ -142,7 +143,7 @@ async def test_each_question_has_its_own_time(clean_redis_url: str) -> None:
 
 
 async def test_who_did_not_answer_in_time_is_not_kept_waiting_for_more() -> None:
-    async with server_that(lambda _, word: GREETING if word == b"INFO" else None, redis_retries=0) as (pipe, _):
+    async with server_that(lambda _: None, redis_retries=0) as (pipe, _):
         with pytest.raises(RedisTimeoutError):
             await pipe.ask(("PING",))
         line = pipe._line
@@ -159,28 +160,24 @@ async def test_the_client_can_be_closed_before_the_pipe(clean_redis_url: str) ->
 
 
 async def test_a_master_that_became_a_replica_is_left() -> None:
-    def answer(connection: int, word: bytes) -> bytes:
-        if word == b"INFO":
-            return GREETING
-        return b"-READONLY You can't write against a read only replica.\r\n" if connection == 0 else b"+OK\r\n"
-
-    async with server_that(answer) as (pipe, came):
+    async with server_that(
+        lambda connection: (
+            b"-READONLY You can't write against a read only replica.\r\n" if connection == 0 else b"+OK\r\n"
+        )
+    ) as (pipe, came):
         assert await pipe.ask(("SET", "a", "1")) == ["OK"]
         assert came == [0, 1]
 
 
 async def test_a_server_that_speaks_otherwise_is_no_redis() -> None:
-    async with server_that(lambda _, word: GREETING if word == b"INFO" else b"HTTP/1.1 200 OK\r\n\r\n") as (pipe, came):
+    async with server_that(lambda _: b"HTTP/1.1 200 OK\r\n\r\n") as (pipe, came):
         with pytest.raises(RedisConnectionError, match="does not speak"):
             await pipe.ask(("PING",))
         assert came == [0, 1]
 
 
 async def test_a_connection_with_answers_that_nobody_asked_for_is_left() -> None:
-    async with server_that(lambda _, word: GREETING if word == b"INFO" else b"+OK\r\n+AND\r\n+MORE\r\n") as (
-        pipe,
-        came,
-    ):
+    async with server_that(lambda _: b"+OK\r\n+AND\r\n+MORE\r\n") as (pipe, came):
         for _ in range(2):
             assert await pipe.ask(("PING",)) == ["OK"]
             await asyncio.sleep(0.05)
@@ -188,19 +185,14 @@ async def test_a_connection_with_answers_that_nobody_asked_for_is_left() -> None
 
 
 async def test_a_connection_ended_in_the_midst_of_an_answer_is_asked_again() -> None:
-    def answer(connection: int, word: bytes) -> bytes:
-        if word == b"INFO":
-            return GREETING
-        return b"" if connection == 0 else b"+PONG\r\n"
-
-    async with server_that(answer) as (pipe, came):
+    async with server_that(lambda connection: b"" if connection == 0 else b"+PONG\r\n") as (pipe, came):
         assert await pipe.ask(("PING",)) == ["PONG"]
         assert came == [0, 1]
 
 
 async def test_those_who_wait_for_a_connection_share_what_comes_of_it() -> None:
     """One after the other they would each wait for a server that says nothing."""
-    async with server_that(lambda _, __: None, redis_timeout_s=0.1, redis_retries=0) as (pipe, came):
+    async with server_that(lambda _: None, greets=False, redis_timeout_s=0.1, redis_retries=0) as (pipe, came):
         asked = [pipe.ask(("PING",)) for _ in range(20)]
         answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 1.5)
         assert {type(answer) for answer in answers} == {RedisTimeoutError}
@@ -211,7 +203,7 @@ async def test_those_who_wait_for_a_connection_share_what_comes_of_it() -> None:
 
 
 async def test_connecting_is_tried_as_often_as_the_settings_say_and_not_that_often_squared() -> None:
-    async with server_that(lambda _, __: b"", redis_retries=2) as (pipe, came):
+    async with server_that(lambda _: b"", greets=False, redis_retries=2) as (pipe, came):
         with pytest.raises(RedisConnectionError):
             await pipe.ask(("PING",))
         assert len(came) == 3
