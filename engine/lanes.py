@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from engine.errands import Errand
 from engine.errors import Unavailable
+from engine.settings import Settings
 
 Op = TypeVar("Op")
 Answer = TypeVar("Answer")
@@ -46,6 +47,16 @@ class Lane(Generic[Op, Answer]):
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._landed: asyncio.Future[None] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, send: Callable[[list[Op]], Awaitable[Sequence[Answer]]]) -> Lane[Op, Answer]:
+        """A lane with the settings' bounds."""
+        return cls(
+            send,
+            max_batch=settings.max_batch,
+            max_pending=settings.max_pending,
+            in_flight=settings.batches_in_flight,
+        )
 
     @property
     def waiting(self) -> int:

@@ -129,7 +129,6 @@ class Pipe:
         self._retry = client.get_retry() or Retry(NoBackoff(), 0)
         self._line: Line | None = None
         self._opening = asyncio.Lock()
-        self._failures = 0
         self._failure: RedisError | None = None
         self._is_possible = True
 
@@ -172,11 +171,11 @@ class Pipe:
 
     async def _opened(self) -> Line | None:
         await in_task()
-        failures = self._failures
+        earlier = self._failure
         async with self._opening:
             if self._line is not None and self._line.is_open:
                 return self._line
-            if self._failure is not None and self._failures != failures:
+            if self._failure is not None and self._failure is not earlier:
                 raise self._failure  # who waited meanwhile shares what came of it
             await self.close()
             if self._is_possible:
@@ -184,7 +183,7 @@ class Pipe:
                 try:
                     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
                 except RedisError as error:
-                    self._failures, self._failure = self._failures + 1, error
+                    self._failure = error
                     raise
                 self._line = await self._line_of(connection)
             return self._line

@@ -90,12 +90,7 @@ class RateLimiter:
         self._script = script or Script("limit", with_prelude=False)
         self._is_away = is_away
         self._observe = observe
-        self._lane: Lane[Operation, tuple[str, int, int]] = Lane(
-            self._send,
-            max_batch=settings.max_batch,
-            max_pending=settings.max_pending,
-            in_flight=settings.batches_in_flight,
-        )
+        self._lane: Lane[Operation, tuple[str, int, int]] = Lane.of(settings, self._send)
 
     async def charge(self, policy: Policy, units: Mapping[str, int]) -> Standing | None:
         """Charge each subject its units, all of them or none; None when nobody can tell."""

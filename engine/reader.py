@@ -41,12 +41,7 @@ class Reader:
         self.fence = fence
         self.pipe = Pipe(redis)
         self._settings = settings
-        self._reads: Lane[tuple[str, ...], tuple[int, list[str | None]]] = Lane(
-            self._send_reads,
-            max_batch=settings.max_batch,
-            max_pending=settings.max_pending,
-            in_flight=settings.batches_in_flight,
-        )
+        self._reads: Lane[tuple[str, ...], tuple[int, list[str | None]]] = Lane.of(settings, self._send_reads)
         self.suspended: str | None = None
         """Why nothing is asked of Redis for now: whoever watches it found that it does not answer."""
 

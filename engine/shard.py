@@ -56,13 +56,7 @@ class Shard(Reader):
         self._scripts = scripts or load_scripts(replicas=replicas_of(settings))
         self._observe = observe
         self._lanes: dict[str, Lane[Operation, Answered]] = {
-            verb: Lane(
-                partial(self._send, verb),
-                max_batch=settings.max_batch,
-                max_pending=settings.max_pending,
-                in_flight=settings.batches_in_flight,
-            )
-            for verb in self._scripts
+            verb: Lane.of(settings, partial(self._send, verb)) for verb in self._scripts
         }
         self.turned_away: str | None = None
         """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
@@ -79,7 +73,7 @@ class Shard(Reader):
             await lane.close()
         await super().close()
 
-    # The six verbs
+    # The verbs
 
     async def reserve(self, request: Reserve) -> HoldAnswer | Refused:
         """Claim all lines or none, until the time to live is over.

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.idempotency import fresh_token
 from engine.keys import Keys
+from engine.memories import remembered
 
 RecordKind = Literal["cart", "order", "customer"]
 """`customer` is the pointer from a customer to the live cart."""
@@ -61,11 +62,11 @@ class Returned(Struct, frozen=True):
 
 
 class Remember(Struct, frozen=True):
-    """What a retry under the same idempotency key is answered: `memory` as engine/memories.py writes it."""
+    """What a retry under the same idempotency key is answered: JSON."""
 
     token: str
     fingerprint: str
-    memory: str
+    answer: bytes
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -131,7 +132,7 @@ def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, .
     memory = trade.remember and (
         places.of(keys.memory(trade.remember.token)),
         trade.remember.fingerprint,
-        trade.remember.memory,
+        remembered(trade.remember.fingerprint, trade.remember.answer),
     )
     arguments = (
         swept,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.errors import HoldfastError, Unavailable
 from engine.idempotency import Keyed
-from engine.memories import recalled, remembered
+from engine.memories import recalled
 from engine.plans import Answer, Plan
 from engine.refusals import Refusal, Refused
 from engine.shard import Shard
@@ -48,9 +48,7 @@ class Trader:
         """The answer of the first plan that is not refused, or the last refusal; None when it must be judged again."""
         remember = None
         if memory is not None:
-            fingerprint = memory.keyed.fingerprint
-            text = remembered(fingerprint, msgspec.json.encode(plan.answer))
-            remember = Remember(memory.keyed.token, fingerprint, text)
+            remember = Remember(memory.keyed.token, memory.keyed.fingerprint, msgspec.json.encode(plan.answer))
         outcome = await self._shard.trade(msgspec.structs.replace(plan.trade, remember=remember))
         match outcome:
             case Traded():

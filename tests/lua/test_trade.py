@@ -35,7 +35,7 @@ async def test_a_trade_does_all_of_its_parts_in_one_step(shard: Shard, redis: Re
         counted=(Counted("coup_1", 1, 5), Counted("coup_1", 1, 2, "bob")),
         put=(cart("c", 1), pointer("k", "c")),
         window=("o", 77_000),
-        remember=Remember("key", "f", remembered("f", b'{"an":"answer"}')),
+        remember=Remember("key", "f", b'{"an":"answer"}'),
         reference="ord_o",
     )
     assert isinstance(await shard.trade(trade), Traded)
@@ -110,7 +110,7 @@ async def test_a_trade_of_which_one_part_is_refused_changes_nothing_at_all(
         counted=(Counted("coup_1", 1, 9), *part.counted),
         put=(cart("c", 2), pointer("k", "c")),
         window=("o", 77_000),
-        remember=Remember("key", "f", remembered("f", b"{}")),
+        remember=Remember("key", "f", b"{}"),
     )
     assert await shard.trade(whole) == expected
     assert await dump(redis) == before
@@ -144,22 +144,22 @@ async def test_of_several_refusals_the_first_in_the_order_of_the_header_is_told(
 
 async def test_a_trade_under_a_key_happens_once_and_is_answered_the_same_again(shard: Shard) -> None:
     await create(shard, "A", 5)
-    memory = Remember("key", "f", remembered("f", '{"text":"ä \\" 1e2","none":[]}'.encode()))
+    memory = Remember("key", "f", '{"text":"ä \\" 1e2","none":[]}'.encode())
     trades = [
         Trade(known=(Known("cart", "c", 0),), made=(claim("A", 1),), put=(cart("c", 1),), remember=memory)
         for _ in range(3)
     ]
     first, second = await gathered(shard, trades[:2])
-    assert (type(first), second) == (Traded, Replayed(memory.memory))
-    assert await shard.trade(trades[2]) == Replayed(memory.memory)
-    other = replace(trades[0], remember=Remember("key", "g", remembered("g", b"{}")))
+    assert (type(first), second) == (Traded, Replayed(remembered("f", memory.answer)))
+    assert await shard.trade(trades[2]) == Replayed(remembered("f", memory.answer))
+    other = replace(trades[0], remember=Remember("key", "g", b"{}"))
     assert await shard.trade(other) == Refused(Refusal.KEY_REUSED)
     assert await counts(shard, "A") == (4, 1, 0, 5)
 
 
 async def test_a_refusal_under_a_key_is_not_remembered(shard: Shard) -> None:
     await create(shard, "A", 1)
-    trade = Trade(made=(claim("A", 2),), remember=Remember("key", "f", remembered("f", b"{}")))
+    trade = Trade(made=(claim("A", 2),), remember=Remember("key", "f", b"{}"))
     assert isinstance(await shard.trade(trade), Refused)
     await shard.adjust(Adjust("more", "f", "A", 5, "received"))
     assert isinstance(await shard.trade(trade), Traded)
