@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -105,6 +105,25 @@ class Authenticator:
             remembered.fresh_until = self._clock()
             remembered.is_failing = False
 
+    def recognize(self, named: Mapping[bytes, bytes]) -> Caller | None:
+        """The caller, where that is known at once; None where only `admit` can tell, or tell why not.
+
+        `named` has each header once.
+        """
+        if self._mode == "off":
+            return ANONYMOUS
+        secret, bearer = named.get(b"x-api-key"), named.get(b"authorization")
+        if bearer is not None:
+            if secret is not None or not bearer.startswith(b"Bearer "):
+                return None
+            secret = bearer[len(b"Bearer ") :]
+        if secret is None:
+            return None
+        remembered = self._known.get(hash_secret(secret.decode("latin-1")))
+        if remembered is None or self._clock() >= remembered.fresh_until:
+            return None
+        return _caller_of(remembered.key, self._revoked)
+
     async def admit(self, headers: RawHeaders, scope: Literal["storefront", "operator"]) -> Caller:
         """The caller, who may use routes of this scope. Raises ProblemRaised, or Unavailable when nobody can tell."""
         caller = ANONYMOUS if self._mode == "off" else await self._identify(headers)
@@ -121,9 +140,10 @@ class Authenticator:
             raise _unauthenticated(detail)
         secret = secrets.pop()
         key = await self._key(hash_secret(secret)) if _SECRET.match(secret) else None
-        if key is None or key.revoked_at is not None or key.id in self._revoked:
+        caller = None if key is None else _caller_of(key, self._revoked)
+        if caller is None:
             raise _unauthenticated("This key is unknown or was revoked.")
-        return Caller(key.id, key.scope)
+        return caller
 
     async def _key(self, secret_hash: bytes) -> ApiKey | None:
         now = self._clock()
@@ -185,6 +205,10 @@ def _put(memory: dict[K, V], key: K, value: V) -> None:
     if len(memory) >= MAX_REMEMBERED:
         del memory[next(iter(memory))]
     memory[key] = value
+
+
+def _caller_of(key: ApiKey, revoked: Container[str]) -> Caller | None:
+    return None if key.revoked_at is not None or key.id in revoked else Caller(key.id, key.scope)
 
 
 def _secrets(headers: RawHeaders) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -14,7 +16,8 @@ from api.idempotency import read_key, require
 from api.replies import Reply
 from api.resources import Resources
 
-_BASE = "/api/v1/"
+_BASE = b"/api/v1/"
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9_-]+")
 
 
 class Request(Struct, frozen=True):
@@ -31,67 +34,71 @@ class Request(Struct, frozen=True):
         return None if self.key_header is None else read_key(self.key_header)
 
 
+Outcome: TypeAlias = Awaitable[Reply | Problem]
+
+
 class HotRoute(Struct, frozen=True):
     """A route of the short way: its template, what serves it, and whether it takes the bodies of batches."""
 
     template: str
-    serve: Callable[[Resources, Request], Awaitable[Reply | Problem]]
+    serve: Callable[[Resources, Request], Outcome]
     is_batch: bool = False
 
 
-async def _place(resources: Resources, request: Request) -> Reply | Problem:
+def _place(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(holds.HoldRequest, request.body)
-    return await holds.place(resources, request.caller, request.key, wanted)
+    return holds.place(resources, request.caller, request.key, wanted)
 
 
-async def _place_many(resources: Resources, request: Request) -> Reply | Problem:
+def _place_many(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(hold_batches.BatchRequest, request.body)
-    return await hold_batches.place(resources, request.caller, request.key, wanted)
+    return hold_batches.place(resources, request.caller, request.key, wanted)
 
 
-async def _commit(resources: Resources, request: Request) -> Reply | Problem:
+def _commit(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(holds.CommitRequest, request.body) if request.body else holds.NO_REFERENCE
-    return await holds.commit(resources, request.caller, request.key, request.id, wanted)
+    return holds.commit(resources, request.caller, request.key, request.id, wanted)
 
 
-async def _open_cart(resources: Resources, request: Request) -> Reply | Problem:
+def _open_cart(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(carts.CartRequest, request.body) if request.body else carts.NOBODY
-    return await carts.open_cart(resources, request.caller, request.key, wanted)
+    return carts.open_cart(resources, request.caller, request.key, wanted)
 
 
-async def _add_item(resources: Resources, request: Request) -> Reply | Problem:
+def _add_item(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(cart_items.ItemRequest, request.body)
-    return await cart_items.add(resources, request.caller, request.key, request.id, wanted)
+    return cart_items.add(resources, request.caller, request.key, request.id, wanted)
 
 
-async def _check_out(resources: Resources, request: Request) -> Reply | Problem:
+def _check_out(resources: Resources, request: Request) -> Outcome:
     wanted = decode_body(checkout.CartCheckout, request.body) if request.body else checkout.AS_USUAL
-    return await checkout.check_out(resources, request.caller, require(request.key), request.id, wanted)
+    return checkout.check_out(resources, request.caller, require(request.key), request.id, wanted)
 
 
 _PLAIN = {
-    "/api/v1/holds": HotRoute("/api/v1/holds", _place),
-    "/api/v1/holds/batch": HotRoute("/api/v1/holds/batch", _place_many, is_batch=True),
-    "/api/v1/carts": HotRoute("/api/v1/carts", _open_cart),
+    b"/api/v1/holds": HotRoute("/api/v1/holds", _place),
+    b"/api/v1/holds/batch": HotRoute("/api/v1/holds/batch", _place_many, is_batch=True),
+    b"/api/v1/carts": HotRoute("/api/v1/carts", _open_cart),
 }
 _OF_ONE = {
-    ("holds", "commit"): HotRoute("/api/v1/holds/{hold_id}/commit", _commit),
-    ("carts", "items"): HotRoute("/api/v1/carts/{cart_id}/items", _add_item),
-    ("carts", "checkout"): HotRoute("/api/v1/carts/{cart_id}/checkout", _check_out),
+    (b"holds", b"commit"): HotRoute("/api/v1/holds/{hold_id}/commit", _commit),
+    (b"carts", b"items"): HotRoute("/api/v1/carts/{cart_id}/items", _add_item),
+    (b"carts", b"checkout"): HotRoute("/api/v1/carts/{cart_id}/checkout", _check_out),
 }
 """By noun and verb of a path /api/v1/<noun>/<id>/<verb>."""
 
 
-def find_hot(method: str, path: str) -> tuple[HotRoute, str] | None:
-    """The hot route of a request and the id in its path; None when Litestar serves it."""
-    if method != "POST":
+def find_hot(method: bytes, url: bytes) -> tuple[HotRoute, str] | None:
+    """The hot route of a request, by its target as sent, and the id in it; None when Litestar serves it."""
+    if method != b"POST":
         return None
-    plain = _PLAIN.get(path)
+    plain = _PLAIN.get(url)
     if plain is not None:
         return plain, ""
-    if not path.startswith(_BASE):
+    if not url.startswith(_BASE):
         return None
-    noun, _, rest = path[len(_BASE) :].partition("/")
-    of, _, verb = rest.partition("/")
+    noun, _, rest = url[len(_BASE) :].partition(b"/")
+    of, _, verb = rest.partition(b"/")
     found = _OF_ONE.get((noun, verb))
-    return (found, of) if found is not None and of else None
+    # What is escaped takes Litestar's way.
+    return (found, of.decode()) if found is not None and _PLAIN_ID.fullmatch(of) else None

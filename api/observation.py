@@ -41,10 +41,10 @@ class Observer:
             return wished
         return b"%s-%x" % (self._prefix, next(self._numbers))
 
-    def answer_headers(self, request_id: bytes) -> Headers:
-        """What every answer carries; while this process drains, connections end with their answer."""
-        found = [(b"x-request-id", request_id)]
-        return [*found, CLOSING] if self._resources.health.is_draining else found
+    @property
+    def is_draining(self) -> bool:
+        """Whether this process ends, and connections with the answers that they get."""
+        return self._resources.health.is_draining
 
     def record(self, request_id: bytes, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request and, where that is wanted, log it."""
@@ -84,7 +84,7 @@ class Observed:
         method = scope["method"]
         request_id = self._observer.request_id(dict(scope["headers"]).get(b"x-request-id"))
         status = CLIENT_GONE
-        extra = self._observer.answer_headers(request_id)
+        extra = [(b"x-request-id", request_id), *([CLOSING] if self._observer.is_draining else [])]
 
         async def send_observed(message: Message) -> None:
             nonlocal status

@@ -104,6 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._head_bytes = 0
         self._head: object = None
+        self._complete: object = None
         self._seen: object = self  # so that the first sweep sees something new, and ages nothing
         self._age_s = 0
         self._last_words: bytes | None = None
@@ -140,8 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
                     self._end_after_answer()
                 case _:
                     self._refuse(invalid("", BROKEN))
-        cycle = self.cycle
-        if cycle is None or cycle.scope is not self.scope:
+        if self.headers is not self._complete:
             self._count_head(len(data))
 
     def _count_head(self, size: int) -> None:
@@ -162,6 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and any(name in ANNOUNCE_BODY for name, _ in self.headers):
             raise UpgradeWithBody
         super().on_headers_complete()
+        self._complete = self.headers
 
     def on_response_complete(self) -> None:
         """Go on with what waits; uvicorn would set a timer here."""
@@ -206,11 +207,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def _is_head_begun(self) -> bool:
-        return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
+        return self.headers is not self._complete
 
     def _is_body_awaited(self) -> bool:
         cycle = self.cycle
-        return cycle is not None and cycle.scope is self.scope and cycle.more_body and not cycle.response_complete
+        is_begun = cycle is not None and not self._is_head_begun()
+        return is_begun and cycle.more_body and not cycle.response_complete
 
     def _is_answer_owed(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -250,7 +252,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _say(self, words: bytes) -> None:
         """Write, and close a moment later: what is closed over unread bytes takes the answer with it."""
         cycle = self.cycle
-        if cycle is not None and cycle.scope is self.scope and cycle.response_complete and cycle.more_body:
+        if cycle is not None and not self._is_head_begun() and cycle.response_complete and cycle.more_body:
             self.transport.close()  # the request had its answer before its body broke
             return
         self.transport.write(words)

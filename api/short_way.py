@@ -9,9 +9,8 @@ A request that differs by so much as a trailing slash or a chunked body takes Li
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
-import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.authentication import Caller
@@ -22,23 +21,57 @@ from api.hot_routes import HotRoute, Request, find_hot
 from api.observation import CLIENT_GONE, Headers, Observer
 from api.replies import MEDIA_TYPE, REPLAYED_HEADER, Reply
 from api.resources import Resources
-from api.wire import CLOSING, whole_answer
+from api.wire import CLOSING, head_lines, whole_answer
 from engine.errands import Errand
 
-_JSON = (b"content-type", MEDIA_TYPE.encode())
-_PROBLEM = (b"content-type", PROBLEM_TYPE.encode())
+_JSON = MEDIA_TYPE.encode()
+_PROBLEM = PROBLEM_TYPE.encode()
+_LINES = b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b"
 _REPLAYED = (REPLAYED_HEADER.lower().encode(), b"true")
 
 
-class HotRequest(msgspec.Struct, frozen=True):
-    """A request on its way: where its answer goes, its route, the id in its path, its headers, its start."""
+class _NobodyWaits:
+    """In the place of a cycle's event, for which an ASGI application would wait."""
 
-    cycle: RequestResponseCycle
-    route: HotRoute
-    id: str
-    headers: Headers
-    named: dict[bytes, bytes]
-    started: float
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+class HotRequest:
+    """A request on the short way, and what uvicorn's protocol asks of a connection's cycle.
+
+    `headers` have their names in lower case, `named` has each of them once.
+    """
+
+    __slots__ = (
+        "body", "disconnected", "headers", "id", "is_its_turn", "keep_alive", "more_body", "named", "protocol",
+        "response_complete", "response_started", "route", "started", "url",
+    )  # fmt: skip
+
+    scope: ClassVar = {"method": "POST"}
+    message_event: ClassVar = _NobodyWaits()
+
+    def __init__(
+        self,
+        protocol: ShortWayProtocol,
+        route: HotRoute,
+        of: str,
+        headers: Headers,
+        named: dict[bytes, bytes],
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self.protocol = protocol
+        self.url = protocol.url
+        self.route = route
+        self.id = of
+        self.headers = headers
+        self.named = named
+        self.keep_alive = keep_alive
+        self.started = time.perf_counter()
+        self.body = b""
+        self.more_body = True
+        self.is_its_turn = self.response_started = self.response_complete = self.disconnected = False
 
 
 class ShortWay:
@@ -47,15 +80,17 @@ class ShortWay:
     def __init__(self, resources: Resources, observer: Observer) -> None:
         self._resources = resources
         self._observer = observer
+        self._defaults: Headers = []
+        self._default_lines = b""
 
-    def take(self, cycle: RequestResponseCycle) -> HotRequest | None:
+    def take(self, protocol: ShortWayProtocol) -> HotRequest | None:
         """The request, if it can go this way: a hot route, no header twice, a body of a length told and allowed."""
-        scope = cycle.scope
-        found = find_hot(scope["method"], scope["path"])
+        parser = protocol.parser
+        found = find_hot(parser.get_method(), protocol.url)
         if found is None:
             return None
         route, of = found
-        headers: Headers = scope["headers"]  # type: ignore[assignment]
+        headers = protocol.headers
         named = dict(headers)
         settings = self._resources.settings
         limit = settings.batch_body_limit_bytes if route.is_batch else settings.body_limit_bytes
@@ -64,84 +99,120 @@ class ShortWay:
             return None
         if b"transfer-encoding" in named or b"expect" in named:
             return None
-        return HotRequest(cycle, route, of, headers, named, time.perf_counter())
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        return HotRequest(protocol, route, of, headers, named, keep_alive=keep_alive)
 
     async def serve(self, request: HotRequest) -> None:
         """Judge a request whose body is complete, and answer it."""
-        cycle, named = request.cycle, request.named
-        request_id = self._observer.request_id(named.get(b"x-request-id"))
-        extra = self._observer.answer_headers(request_id)
+        observer = self._observer
+        request_id = observer.request_id(request.named.get(b"x-request-id"))
+        extra: Headers = []
         status = CLIENT_GONE
         try:
-            outcome = await self._judge(request, extra)
-            if isinstance(outcome, Problem):
-                kind, body = _PROBLEM, encode_problem(outcome, cycle.scope["path"])
-            else:
-                kind, body = _JSON, msgspec.json.encode(outcome.body)
-                if outcome.replayed:
-                    extra.append(_REPLAYED)
-            if cycle.flow.write_paused and not cycle.disconnected:
-                await cycle.flow.drain()
-            if not cycle.disconnected:
+            try:
+                caller = self._resources.authenticator.recognize(request.named) or await self._admit(request)
+                if self._resources.rate_limits is not None:
+                    caller = await self._resources.rate_limits.admit(caller, extra)
+                body = request.body
+                if body and request.named.get(b"content-type") != _JSON:
+                    check_content_type(request.headers)
+                told = Request(caller, request.named.get(b"idempotency-key"), request.id, body)
+                outcome = await request.route.serve(self._resources, told)
+            except Exception as error:  # noqa: BLE001 - whatever it was becomes the answer, as it does in Litestar
+                raised = problem_of_exception(error)
+                extra += [(name.lower().encode(), value.encode()) for name, value in raised.headers.items()]
+                outcome = raised.problem
+            flow = request.protocol.flow
+            if flow.write_paused and not request.disconnected:
+                await flow.drain()
+            if not request.disconnected:
                 status = outcome.status
-                _answer(cycle, status, [kind, (b"content-length", b"%d" % len(body)), *extra], body)
+                self._answer(request, request_id, outcome, extra)
         finally:
             seconds = time.perf_counter() - request.started
-            self._observer.record(request_id, request.route.template, "POST", status, seconds)
+            observer.record(request_id, request.route.template, "POST", status, seconds)
 
-    async def _judge(self, request: HotRequest, extra: Headers) -> Reply | Problem:
-        resources = self._resources
-        try:
-            caller: Caller = await resources.authenticator.admit(request.headers, "storefront")
-            if resources.rate_limits is not None:
-                caller = await resources.rate_limits.admit(caller, extra)
-            body = request.cycle.body
-            if body and request.named.get(b"content-type") != _JSON[1]:
-                check_content_type(request.headers)
-            told = Request(caller, request.named.get(b"idempotency-key"), request.id, body)
-            return await request.route.serve(resources, told)
-        except Exception as error:  # noqa: BLE001 - whatever it was becomes the answer, as it does in Litestar
-            raised = problem_of_exception(error)
-            extra += [(name.lower().encode(), value.encode()) for name, value in raised.headers.items()]
-            return raised.problem
+    async def _admit(self, request: HotRequest) -> Caller:
+        return await self._resources.authenticator.admit(request.headers, "storefront")
 
-
-def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
-    """Write a whole answer at once and end the cycle, as the cycle's own `send` does in two steps."""
-    if not cycle.keep_alive and CLOSING not in headers:
-        headers.append(CLOSING)
-    cycle.transport.write(whole_answer(status, (*cycle.default_headers, *headers), body))
-    cycle.response_started = cycle.response_complete = True
-    if CLOSING in headers:
-        cycle.transport.close()
-    cycle.on_response()
+    def _answer(self, request: HotRequest, request_id: bytes, outcome: Reply | Problem, extra: Headers) -> None:
+        """Write a whole answer at once and end the cycle, as uvicorn's own does in two steps."""
+        protocol = request.protocol
+        if isinstance(outcome, Problem):
+            kind, body = _PROBLEM, encode_problem(outcome, request.url.decode())
+        else:
+            kind, body = _JSON, outcome.encode()
+            if outcome.replayed:
+                extra.append(_REPLAYED)
+        is_last = not request.keep_alive or self._observer.is_draining
+        if is_last:
+            extra.append(CLOSING)
+        defaults = protocol.server_state.default_headers
+        if defaults is not self._defaults:  # uvicorn makes them anew when their date changes
+            self._defaults, self._default_lines = defaults, head_lines(defaults)
+        lines = _LINES % (self._default_lines, kind, len(body), request_id, head_lines(extra))
+        protocol.transport.write(whole_answer(outcome.status, lines, body))
+        request.response_started = request.response_complete = True
+        if is_last:
+            protocol.transport.close()
+        protocol.on_response_complete()
 
 
 class ShortWayProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, which runs what ShortWay takes as errands and leaves the rest to the application."""
 
+    # uvicorn's own types know of no other cycles
+    cycle: Any
+    pipeline: Any
+
     def __init__(self, short_way: ShortWay, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._short_way = short_way
-        self._awaiting_body: HotRequest | None = None
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        request = self._short_way.take(cycle) if app is self.app else None
+    def on_message_begin(self) -> None:
+        """Begin without a scope: only the application's requests need one."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        request = self._short_way.take(self)
         if request is None:
-            super()._start_asgi_task(cycle, app)
-        elif cycle.more_body:
-            self._awaiting_body = request
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.headers, self.expect_100_continue = url, headers, expects
+            self.scope["headers"] = headers
+            super().on_headers_complete()
+            return
+        earlier, self.cycle = self.cycle, request
+        if earlier is None or earlier.response_complete:
+            request.is_its_turn = True
         else:
-            Errand(self._short_way.serve(request)).step()
+            self.flow.pause_reading()
+            self.pipeline.appendleft((request, self.app))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle | HotRequest, app: Any) -> None:
+        if isinstance(cycle, HotRequest):
+            cycle.is_its_turn = True
+            self._serve_if_complete(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if self._awaiting_body is not None:
-            self.flow.resume_reading()
+        request = self.cycle
+        if isinstance(request, HotRequest):
+            request.body = request.body + body if request.body else body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        request = self._awaiting_body
-        if request is not None and request.cycle is self.cycle:
-            self._awaiting_body = None
+        request = self.cycle
+        if isinstance(request, HotRequest):
+            request.more_body = False
+            self._serve_if_complete(request)
+        else:
+            super().on_message_complete()
+
+    def _serve_if_complete(self, request: HotRequest) -> None:
+        if request.is_its_turn and not request.more_body and not request.disconnected:
             Errand(self._short_way.serve(request)).step()

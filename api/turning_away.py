@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from api.errors import MEDIA_TYPE, Problem, encode_problem, problem
-from api.wire import CLOSING, whole_answer
+from api.wire import CLOSING, head_lines, whole_answer
 
 PATIENCE_S = 2.0
 MAX_TURNED_AWAY = 64
@@ -20,7 +20,7 @@ def last_words(refusal: Problem, *headers: tuple[bytes, bytes]) -> bytes:
     """A problem as the whole answer, after which the connection ends."""
     body = encode_problem(refusal, "")
     kind, length = (b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))
-    return whole_answer(refusal.status, (kind, length, *headers, CLOSING), body)
+    return whole_answer(refusal.status, head_lines((kind, length, *headers, CLOSING)), body)
 
 
 class TurnAway(asyncio.Protocol):

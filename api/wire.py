@@ -9,10 +9,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 CLOSING = (b"connection", b"close")
 
 
-def whole_answer(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """Status line, headers and body; whoever calls answers for Content-Length and for what the headers may hold."""
-    parts = [STATUS_LINE[status]]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n", body)
-    return b"".join(parts)
+def head_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they stand in a head; whoever calls answers for what they may hold."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def whole_answer(status: int, lines: bytes, body: bytes) -> bytes:
+    """Status line, the lines of the headers, and body; whoever calls answers for Content-Length."""
+    return b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body)

@@ -155,7 +155,7 @@ def test_every_hot_route_is_a_route_for_storefronts() -> None:
     """The short way lets every storefront in, so nothing that takes an operator may be served there."""
     for path in HOT:
         assert ROUTES["POST", path] == "storefront"
-        assert find_hot("POST", path.format(**IDS)) is not None
+        assert find_hot(b"POST", path.format(**IDS).encode()) is not None
 
 
 def test_a_route_that_does_not_say_who_may_use_it_stops_the_start() -> None:
