@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
@@ -57,7 +57,7 @@ Reference = Annotated[
 Ttl = Annotated[int, Meta(ge=1, le=MAX_TTL_S, description="Seconds", examples=[600])]
 
 
-class HoldLine(Struct, frozen=True, forbid_unknown_fields=True):
+class HoldLine(Line, frozen=True, forbid_unknown_fields=True):
     """Units of one SKU within a hold."""
 
     sku: Sku
@@ -99,7 +99,7 @@ class HoldView(Struct, frozen=True):
 
     id: str
     status: HoldStatus
-    lines: list[HoldLine]
+    lines: tuple[HoldLine, ...]
     customer_id: str | None
     created_at: Moment
     expires_at: Moment
@@ -129,7 +129,7 @@ class Claim(Struct, frozen=True, array_like=True):
 
 def view(hold: Hold) -> HoldView:
     """A hold as clients see it."""
-    lines = [HoldLine(line.sku, line.quantity) for line in hold.lines]
+    lines = cast("tuple[HoldLine, ...]", hold.lines)  # they are encoded alike
     created, expires = moment(hold.created_ms), moment(hold.expires_ms)
     return HoldView(hold.id, hold.status, lines, hold.customer_id, created, expires)
 
@@ -196,7 +196,7 @@ async def release(resources: Resources, hold_id: str) -> Reply | Problem:
 
 def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
     """What a request asks of the engine, but for the name that it gets."""
-    lines = sum_lines([(line.sku, line.quantity) for line in body.lines])
+    lines = sum_lines(body.lines)
     for line in lines:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")

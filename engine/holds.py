@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -95,11 +96,13 @@ class HoldRecord(Struct, frozen=True, array_like=True):
 decode_record = msgspec.json.Decoder(HoldRecord).decode
 
 
-def sum_lines(lines: list[tuple[str, int]]) -> tuple[Line, ...]:
+def sum_lines(lines: Sequence[Line]) -> tuple[Line, ...]:
     """One line a SKU, in order of first mention, quantities summed."""
+    if len(lines) == 1:
+        return tuple(lines)
     sums: dict[str, int] = {}
-    for sku, quantity in lines:
-        sums[sku] = sums.get(sku, 0) + quantity
+    for line in lines:
+        sums[line.sku] = sums.get(line.sku, 0) + line.quantity
     return tuple(Line(sku, quantity) for sku, quantity in sums.items())
 
 

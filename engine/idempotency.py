@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import secrets
 import time
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,8 @@ FINGERPRINT_BYTES = 8
 MAX_KEY_LENGTH = 255
 MAX_TOKEN_LENGTH = 64
 CLOCK_SKEW_MS = 600_000
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Keyed(msgspec.Struct, frozen=True):
@@ -65,10 +68,15 @@ def generations(token: str, at_ms: int, retention_s: int) -> tuple[str, tuple[st
     CLOCK_SKEW_MS at most.
     """
     period, into_ms = divmod(at_ms, retention_s * 1000)
-    before = f"{token}-{period - 1:x}"
+    now, before, after = _endings(period)
     if into_ms < retention_s * 1000 - CLOCK_SKEW_MS:
-        return f"{token}-{period:x}", (before,)
-    return f"{token}-{period:x}", (before, f"{token}-{period + 1:x}")
+        return token + now, (token + before,)
+    return token + now, (token + before, token + after)
+
+
+@lru_cache(maxsize=4)
+def _endings(period: int) -> tuple[str, str, str]:
+    return f"-{period:x}", f"-{period - 1:x}", f"-{period + 1:x}"
 
 
 def fingerprint(payload: object) -> str:
@@ -78,4 +86,5 @@ def fingerprint(payload: object) -> str:
 
 
 def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    """The bytes in URL-safe base64 without its padding (RFC 4648, section 5)."""
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()

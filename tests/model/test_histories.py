@@ -88,7 +88,7 @@ class Histories(RuleBasedStateMachine):
     def reserve(
         self, token: str, fingerprint: str, customer: str | None, ttl_ms: int, wanted: list[tuple[str, int]]
     ) -> None:
-        request = Reserve(token, fingerprint, customer, ttl_ms, sum_lines(wanted))
+        request = Reserve(token, fingerprint, customer, ttl_ms, summed(wanted))
         answer = self.run(self.system.shard.reserve(request))
         expected = self.oracle.reserve(token, fingerprint, customer, ttl_ms, flat(request.lines))
         assert reserve_answer(answer) == expected
@@ -105,7 +105,7 @@ class Histories(RuleBasedStateMachine):
         # The fingerprint of a batch covers its content, so it changes with it.
         mark = f"{fingerprint}-{wanted}"
         requests = [
-            Reserve(f"{group}-{i}", mark, customer, ttl_ms, sum_lines(each), (), group, i)
+            Reserve(f"{group}-{i}", mark, customer, ttl_ms, summed(each), (), group, i)
             for i, (customer, ttl_ms, each) in enumerate(wanted, 1)
         ]
         answers = self.run(self.system.shard.reserve_group(requests))
@@ -144,7 +144,7 @@ class Histories(RuleBasedStateMachine):
         """In one turn of the loop, so in one batch: judged one by one, in order."""
         first = len(self.oracle.claims)
         requests = [
-            Reserve(f"many-{first}-{i}", "f", customer, 60_000, sum_lines(each))
+            Reserve(f"many-{first}-{i}", "f", customer, 60_000, summed(each))
             for i, (customer, each) in enumerate(wanted)
         ]
         # A batch judges all before anything due is reclaimed; without due holds it is the same as one by one.
@@ -217,6 +217,10 @@ class Histories(RuleBasedStateMachine):
         await self.system.pool.close()
         assert found.is_clean, found
         assert statuses == {token: claim.status for token, claim in self.oracle.claims.items()}
+
+
+def summed(wanted: list[tuple[str, int]]) -> tuple[Line, ...]:
+    return sum_lines([Line(*line) for line in wanted])
 
 
 def flat(wanted: tuple[Line, ...]) -> tuple[tuple[str, int], ...]:

@@ -50,14 +50,15 @@ def test_no_text_makes_a_token_that_could_name_another_key(text: str) -> None:
 
 
 def test_the_same_sku_twice_in_one_hold_is_summed_in_order_of_first_mention() -> None:
-    assert sum_lines([("B", 1), ("A", 2), ("B", 3)]) == (Line("B", 4), Line("A", 2))
+    assert sum_lines([Line("B", 1), Line("A", 2), Line("B", 3)]) == (Line("B", 4), Line("A", 2))
+    assert sum_lines([Line("A", 2)]) == (Line("A", 2),)
     assert sum_lines([]) == ()
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "A"]), st.integers(1, 10_000)), max_size=100))
 @quickly
 def test_summing_keeps_every_unit_and_names_each_sku_once(lines: list[tuple[str, int]]) -> None:
-    summed = sum_lines(lines)
+    summed = sum_lines([Line(*line) for line in lines])
     assert sum(line.quantity for line in summed) == sum(quantity for _, quantity in lines)
     assert [line.sku for line in summed] == list(dict(lines))
 
