@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from api.errors import KINDS, Problem, ProblemLine, invalid, problem
 from engine.holds import HoldStatus
@@ -10,8 +11,9 @@ from engine.orders import ID_PREFIX as ORDER_PREFIX
 from engine.refusals import Refusal, Refused
 
 
+@lru_cache(maxsize=256)
 def refused(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusal
-    """What the engine refused, as a problem."""
+    """What the engine refused, as a problem. Cached, since in a drop they are all alike."""
     match refusal.refusal:
         case Refusal.UNKNOWN_SKU:
             return problem("unknown-sku", f"There is no stock for {_list(refusal.skus)}.")
