@@ -145,6 +145,12 @@ def clock_ms(clock: Sequence[Any]) -> int:
     return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
 
+def first_score(members: Sequence[Any]) -> float:
+    """The score of the first member, as RESP 2 (flat) or RESP 3 (pairs) tells it."""
+    first = members[0]
+    return float(first[1] if isinstance(first, list | tuple) else members[1])
+
+
 def _fields_of(entry: Sequence[Any]) -> dict[str, str]:
     """The fields of an entry of the stream, which the server tells flat."""
     fields = entry[1]

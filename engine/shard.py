@@ -19,10 +19,11 @@ from engine.holds import HoldAnswer, Reserve
 from engine.idempotency import Keyed
 from engine.keys import Keys
 from engine.lanes import Lane, Observer
-from engine.reader import OTHER_EPOCH, Reader, clock_ms, unavailable
-from engine.refusals import Refused
+from engine.reader import OTHER_EPOCH, Reader, clock_ms, first_score, unavailable
+from engine.refusals import Refusal, Refused
 from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
 from engine.settings import Settings
+from engine.sold_out import SoldOut
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 
@@ -58,6 +59,7 @@ class Shard(Reader):
         self._lanes: dict[str, Lane[Operation, Answered]] = {
             verb: Lane.of(settings, partial(self._send, verb)) for verb in self._scripts
         }
+        self._sold_out = SoldOut(settings, self.keys, self._read_all)
         self.turned_away: str | None = None
         """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
         self._sweeping: tuple[int, asyncio.Task[None]] | None = None
@@ -71,6 +73,7 @@ class Shard(Reader):
         """Wait for what is on the wire; the client stays open, it is its maker's."""
         for lane in self._lanes.values():
             await lane.close()
+        await self._sold_out.close()
         await super().close()
 
     # The verbs
@@ -82,6 +85,9 @@ class Shard(Reader):
         """
         if self.turned_away is not None:
             raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
+        refused = await self._sold_out.refuse(request)
+        if refused is not None:
+            return refused
         lane = self._lanes["reserve"]
         given = await lane.submit(self._reserve_operation(request))
         if given.status == "due":
@@ -90,6 +96,8 @@ class Shard(Reader):
         answer = answers.reserved(request, given)
         if isinstance(answer, Unavailable):
             raise answer
+        if isinstance(answer, Refused) and answer.refusal is Refusal.INSUFFICIENT_STOCK:
+            self._sold_out.note(request.lines)
         return answer
 
     async def reserve_group(self, requests: list[Reserve]) -> list[HoldAnswer | Refused | Unavailable]:
@@ -222,7 +230,7 @@ class Shard(Reader):
             ("ZRANGE", self.keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",), count
         )
         now_ms = clock_ms(clock)
-        if earliest and _score(earliest) <= now_ms:
+        if earliest and first_score(earliest) <= now_ms:
             await self._sweep(now_ms)
             (rows,) = await self._read_all(count)
         return {sku: level_of_row(sku, row) for sku, row in zip(skus, rows, strict=True) if row is not None}
@@ -297,9 +305,3 @@ def _answers_of(flat: list[Any]) -> list[Answered]:
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _score(members: list[Any]) -> float:
-    """The score of the first member, as RESP 2 (flat) or RESP 3 (pairs) tells it."""
-    first = members[0]
-    return float(first[1] if isinstance(first, list | tuple) else members[1])

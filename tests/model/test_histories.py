@@ -149,6 +149,8 @@ class Histories(RuleBasedStateMachine):
         ]
         # A batch judges all before anything due is reclaimed; without due holds it is the same as one by one.
         self.run(self.do_meanwhile("expire"))
+        # Who is looked at passes by those in the batch: only without looks is the order told.
+        self.system.shard._sold_out._recent.clear()
 
         async def together() -> list[HoldAnswer | Refused]:
             return await asyncio.gather(*(self.system.shard.reserve(request) for request in requests))
