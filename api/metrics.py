@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
-from api.tallies import OutcomeTallies, RequestTallies
+from api.tallies import OutcomeTallies, RequestTallies, SizeTallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
@@ -27,18 +27,14 @@ class Metrics:
         self._holds = OutcomeTallies("holdfast_holds", "Operations on holds by outcome", "verb")
         self._carts = OutcomeTallies("holdfast_carts", "Changes of carts by outcome", "act")
         self._orders = OutcomeTallies("holdfast_orders", "Acts on orders by outcome", "act")
-        for tallies in (self._requests, self._holds, self._carts, self._orders):
+        self._batch_size = SizeTallies("holdfast_batch_size", "Operations in one script call", _SIZES)
+        self._round_trip = SizeTallies(
+            "holdfast_redis_round_trip_seconds", "One script call, there and back", _WIRE_SECONDS
+        )
+        for tallies in (
+            self._requests, self._holds, self._carts, self._orders, self._batch_size, self._round_trip,
+        ):  # fmt: skip
             registry.register(tallies)
-        self._batch_size = Histogram(
-            "holdfast_batch_size", "Operations in one script call", ("verb",), buckets=_SIZES, registry=registry
-        )
-        self._round_trip = Histogram(
-            "holdfast_redis_round_trip_seconds",
-            "One script call, there and back",
-            ("verb",),
-            buckets=_WIRE_SECONDS,
-            registry=registry,
-        )
         self.lag_events = Gauge("holdfast_flush_lag_events", "Events not yet applied in PostgreSQL", registry=registry)
         self.lag_seconds = Gauge("holdfast_flush_lag_seconds", "Age of the oldest of them", registry=registry)
         self.high_water = Gauge(
@@ -79,8 +75,8 @@ class Metrics:
 
     def observe_batch(self, verb: str, size: int, seconds: float) -> None:
         """One script call."""
-        self._batch_size.labels(verb).observe(size)
-        self._round_trip.labels(verb).observe(seconds)
+        self._batch_size.count(verb, size)
+        self._round_trip.count(verb, seconds)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -59,8 +59,13 @@ def respond(outcome: Reply | Problem, path: str, headers: Mapping[str, str] | No
     )
 
 
-@lru_cache(maxsize=4_096)
 def moment(ms: int) -> str:
-    """A moment, ms since 1970, as RFC 3339. Cached, since all answers of a batch name the same few."""
+    """A moment, ms since 1970, as RFC 3339."""
     seconds, rest = divmod(ms, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"
+    return f"{_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(seconds: int) -> str:
+    """Cached, since the answers of a while name the same few."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

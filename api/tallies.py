@@ -15,13 +15,18 @@ from prometheus_client.registry import Collector
 
 
 class Tally:
-    """Requests of one route, method and status: how many took how long."""
+    """How many of a kind were of which size (how many requests took how long), and their sum."""
 
-    __slots__ = ("buckets", "seconds")
+    __slots__ = ("buckets", "sum")
 
     def __init__(self, bounds: int) -> None:
         self.buckets = [0] * (bounds + 1)
-        self.seconds = 0.0
+        self.sum = 0.0
+
+    def cumulated(self, bounds: Sequence[float]) -> list[tuple[str, float]]:
+        """How many were no greater than each bound, as Prometheus names it."""
+        names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+        return list(zip(names, accumulate(self.buckets), strict=True))
 
 
 class RequestTallies(Collector):
@@ -36,7 +41,7 @@ class RequestTallies(Collector):
         if tally is None:
             tally = self._tallies[route, method, status] = Tally(len(self._bounds_s))
         tally.buckets[bisect_left(self._bounds_s, seconds)] += 1
-        tally.seconds += seconds
+        tally.sum += seconds
 
     def collect(self) -> Iterable[Metric]:
         """The counter by status, and the histogram over all of them."""
@@ -53,12 +58,34 @@ class RequestTallies(Collector):
             requests.add_metric((route, method, str(status)), sum(tally.buckets))
             together = sums.setdefault((route, method), Tally(len(self._bounds_s)))
             together.buckets = [a + b for a, b in zip(together.buckets, tally.buckets, strict=True)]
-            together.seconds += tally.seconds
+            together.sum += tally.sum
         for labels, tally in sums.items():
-            names = [*map(str, self._bounds_s), "+Inf"]
-            durations.add_metric(labels, list(zip(names, accumulate(tally.buckets), strict=True)), tally.seconds)
+            durations.add_metric(labels, tally.cumulated(self._bounds_s), tally.sum)
         yield requests
         yield durations
+
+
+class SizeTallies(Collector):
+    """A histogram of what each verb's script calls amounted to. Only the event loop's thread may count."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name, self._text = name, text
+        self._bounds = tuple(bounds)
+        self._tallies: dict[str, Tally] = {}
+
+    def count(self, verb: str, size: float) -> None:
+        tally = self._tallies.get(verb)
+        if tally is None:
+            tally = self._tallies[verb] = Tally(len(self._bounds))
+        tally.buckets[bisect_left(self._bounds, size)] += 1
+        tally.sum += size
+
+    def collect(self) -> Iterable[Metric]:
+        """The histogram, by verb."""
+        found = HistogramMetricFamily(self._name, self._text, labels=("verb",))
+        for verb, tally in self._tallies.items():
+            found.add_metric((verb,), tally.cumulated(self._bounds), tally.sum)
+        yield found
 
 
 class OutcomeTallies(Collector):
