@@ -111,47 +111,45 @@ class Changed(Struct, frozen=True):
     """Nothing happened: a record is no longer the one that the trade was judged by."""
 
 
-class Places:
-    """The keys of one operation, each named by its place."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-
-    def of(self, key: str) -> int:
-        return self._places.setdefault(key, len(self._places))
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self._places)
-
-
 def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """The keys and the arguments of a trade, as lua/trade.lua reads them."""
-    places = Places()
-    record_key = {"cart": keys.cart, "order": keys.order, "customer": keys.cart_of}
-    memory = trade.remember and (
-        places.of(keys.memory(trade.remember.token)),
-        trade.remember.fingerprint,
-        remembered(trade.remember.fingerprint, trade.remember.answer),
+    places: dict[str, int] = {}
+
+    def place(key: str) -> int:
+        return places.setdefault(key, len(places))
+
+    remember = trade.remember
+    memory = remember and (
+        place(keys.memory(remember.token)),
+        remember.fingerprint,
+        remembered(remember.fingerprint, remember.answer),
     )
-    arguments = (
-        swept,
-        trade.reference,
-        trade.reason,
-        memory,
-        [(places.of(record_key[known.kind](known.token)), known.version) for known in trade.known],
-        [places.of(keys.hold(token)) for token in trade.ended],
-        [places.of(keys.hold(token)) for token in trade.sold],
-        [_made(made, places.of(keys.hold(made.token))) for made in trade.made],
-        [(returned.sku, returned.quantity, returned.customer_id or "") for returned in trade.returned],
-        [
-            (count_field(counted.coupon_id, counted.customer_id), counted.by, counted.limit or 0)
-            for counted in trade.counted
-        ],
-        [(places.of(record_key[put.kind](put.token)), put.keep_ms, put.kind, put.text.decode()) for put in trade.put],
-        [trade.window] if trade.window is not None else [],
-    )
-    return places.keys, arguments
+    known: list[int] = []
+    for each in trade.known:
+        known += (place(_record_key(keys, each.kind, each.token)), each.version)
+    ended = [place(keys.hold(token)) for token in trade.ended] if trade.ended else None
+    sold = [place(keys.hold(token)) for token in trade.sold] if trade.sold else None
+    made: list[Any] = []
+    for hold in trade.made:
+        made += (place(keys.hold(hold.token)), *_made(hold))
+    returned: list[Any] = []
+    for units in trade.returned:
+        returned += (units.sku, units.quantity, units.customer_id or "")
+    counted: list[Any] = []
+    for count in trade.counted:
+        counted += (count_field(count.coupon_id, count.customer_id), count.by, count.limit or 0)
+    put: list[Any] = []
+    for record in trade.put:
+        key = _record_key(keys, record.kind, record.token)
+        put += (place(key), record.keep_ms, record.kind, record.text.decode())
+    lists = (known or None, ended, sold, made or None, returned or None, counted or None, put or None, trade.window)
+    return tuple(places), (swept, trade.reference, trade.reason, memory, *lists)
+
+
+def _record_key(keys: Keys, kind: RecordKind, token: str) -> str:
+    if kind == "cart":
+        return keys.cart(token)
+    return keys.order(token) if kind == "order" else keys.cart_of(token)
 
 
 def count_field(coupon_id: str, customer_id: str | None = None) -> str:
@@ -159,6 +157,10 @@ def count_field(coupon_id: str, customer_id: str | None = None) -> str:
     return coupon_id if customer_id is None else f"{coupon_id}|{customer_id}"
 
 
-def _made(made: Made, place: int) -> tuple[Any, ...]:
-    times = (made.created_ms, made.expires_ms)
-    return (place, made.customer_id or "", *times, "", made.sku, made.quantity, int(made.is_sold))
+def _made(made: Made) -> tuple[Any, ...]:
+    """A hold to be made: what is judged by, then what its record and its event are put together from, as JSON."""
+    customer = made.customer_id or ""
+    times = msgspec.json.encode((customer, made.created_ms, made.expires_ms)).decode()[1:-1]
+    lines = msgspec.json.encode(((made.sku, made.quantity),)).decode()
+    life_ms = made.expires_ms - made.created_ms
+    return (customer, made.expires_ms, life_ms, made.sku, made.quantity, int(made.is_sold), times, lines)

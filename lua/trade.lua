@@ -1,16 +1,17 @@
 -- Purpose: change carts and orders together with the stock that they hold and sell: all of it, or nothing.
 -- KEYS:    prelude; base… = the operation's keys, named below by their place among them, from 0
--- ARGV:    operation [base, swept, reference, reason, memory or null, known, ended, sold, made, returned, counted, put,
---          windows]
+-- ARGV:    operation [base, swept, reference, reason, memory, known, ended, sold, made, returned, counted, put, windows]:
+--          what follows the reason is null where there is nothing, and else flat
 --          memory    [place, fingerprint, memory as JSON]: what a retry is answered
---          known     [[place, version]…]: records that this was judged by; version 0: there is none
---          ended     [place…]: holds to give back, where they still live
---          sold      [place…]: holds to sell, which must still live
---          made      [[place, customer or "", created ms, expires ms, fingerprint, sku, quantity, is sold (0 or 1)]…]
---          returned  [[sku, quantity, customer or ""]…]: units that were sold and come back
---          counted   [[coupon or coupon|customer, by, limit (0: none)]…]
---          put       [[place, keep ms (0: delete), kind, text]…]: records as JSON, which begins with their version
---          windows   [[order, end ms (0: none any more)]…]
+--          known     [place, version, …]: records that this was judged by; version 0: there is none
+--          ended     [place, …]: holds to give back, where they still live
+--          sold      [place, …]: holds to sell, which must still live
+--          made      [place, customer or "", expires ms, life ms, sku, quantity, is sold (0 or 1),
+--                    customer and created ms and expires ms as JSON, lines as JSON, …]
+--          returned  [sku, quantity, customer or "", …]: units that were sold and come back
+--          counted   [coupon or coupon|customer, by, limit (0: none), …]
+--          put       [place, keep ms (0: delete), kind, text, …]: records as JSON, which begins with their version
+--          windows   [order, end ms (0: none any more), …]
 -- Answers: ["done"] | ["replayed", memory] | ["key-reused"] | ["changed"] | ["backlog"]
 --          | ["hold-expired", sku…] | ["unknown-sku", sku…] | ["insufficient-stock", sku, requested, available, …]
 --          | ["customer-limit-exceeded", sku, requested, limit, …] | ["coupon-limit-reached", coupon]
@@ -29,54 +30,91 @@ end
 
 local SWEPT, REFERENCE, REASON, MEMORY, KNOWN, ENDED, SOLD, MADE, RETURNED, COUNTED, PUT, WINDOWS =
   2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local MADE_PARTS = 9
+local NONE = {} -- what an operation has nothing of; one table for all, since each costs more than most would do with it
 
-local hold_keys, text_keys, wanted, wanted_customers, wanted_counts = {}, {}, {}, {}, {}
+local function add(list, first, second, third)
+  local count = #list
+  list[count + 1], list[count + 2], list[count + 3] = first, second, third
+  return list
+end
 
+local text_keys, hold_keys, memory_keys, wanted, wanted_counts = {}, {}, {}, {}, {}
+local claimants = {} -- SKU, customer, SKU, customer…: whose units are counted where the SKU has a limit
 local function want(sku, customer)
   wanted[sku] = true
   if customer ~= '' then
-    wanted_customers[sku .. '|' .. customer] = true
+    add(claimants, sku, customer)
   end
 end
 
 for _, operation in ipairs(operations) do
-  for _, place in ipairs(operation[ENDED]) do
-    hold_keys[#hold_keys + 1] = at(operation, place)
+  for list = MEMORY, WINDOWS do
+    if operation[list] == cjson.null then
+      operation[list] = NONE
+    end
   end
-  for _, place in ipairs(operation[SOLD]) do
-    hold_keys[#hold_keys + 1] = at(operation, place)
+  local made, returned, counted = operation[MADE], operation[RETURNED], operation[COUNTED]
+  if operation[MEMORY] ~= NONE then
+    local key = at(operation, operation[MEMORY][1])
+    add(memory_keys, key)
+    add(text_keys, key)
   end
-  for _, known in ipairs(operation[KNOWN]) do
-    text_keys[#text_keys + 1] = at(operation, known[1])
+  for list = ENDED, SOLD do
+    for _, place in ipairs(operation[list]) do
+      local key = at(operation, place)
+      add(hold_keys, key)
+      add(text_keys, key)
+    end
   end
-  for _, made in ipairs(operation[MADE]) do
-    hold_keys[#hold_keys + 1] = at(operation, made[1])
-    want(made[6], made[2])
+  for i = 1, #operation[KNOWN], 2 do
+    add(text_keys, at(operation, operation[KNOWN][i]))
   end
-  for _, returned in ipairs(operation[RETURNED]) do
-    want(returned[1], returned[3])
+  for i = 1, #made, MADE_PARTS do
+    want(made[i + 4], made[i + 1])
   end
-  for _, counted in ipairs(operation[COUNTED]) do
-    wanted_counts[counted[1]] = true
+  for i = 1, #returned, 3 do
+    want(returned[i], returned[i + 2])
+  end
+  for i = 1, #counted, 3 do
+    wanted_counts[counted[i]] = true
   end
 end
 
-local records = load_records(hold_keys)
-for _, record in pairs(records) do
-  for _, line in ipairs(record[LINES]) do
+-- Carts, orders, pointers, holds and memories, each as it is after the operations so far.
+local texts = load_texts(text_keys)
+
+for _, key in ipairs(memory_keys) do
+  memory_texts[key] = texts[key]
+  if not texts[key] then
+    memories[key] = false
+  end
+end
+
+local records = {}
+local function hold_of(key)
+  if not records[key] and texts[key] then
+    records[key] = cjson.decode(texts[key])
+  end
+  return records[key]
+end
+
+for _, key in ipairs(hold_keys) do
+  local record = hold_of(key)
+  for _, line in ipairs(record and record[LINES] or NONE) do
     want(line[1], record[CUSTOMER])
   end
 end
 load_rows(wanted)
-for field in pairs(wanted_customers) do
-  local row = rows[string.match(field, '^([^|]+)')]
-  if not row or row.limit == 0 then
-    wanted_customers[field] = nil
+
+local wanted_customers = {}
+for i = 1, #claimants, 2 do
+  local row = rows[claimants[i]]
+  if row and row.limit > 0 then
+    wanted_customers[claimants[i] .. '|' .. claimants[i + 1]] = true
   end
 end
 load_customers(wanted_customers)
-
-local texts = load_texts(text_keys)
 
 local counts, counts_touched = {}, {}
 local coupons = names_of(wanted_counts)
@@ -85,9 +123,11 @@ for i, uses in pairs(call_in_parts('HMGET', COUPONS, coupons)) do
 end
 
 local function is_changed(operation)
-  for _, known in ipairs(operation[KNOWN]) do
-    local text = texts[at(operation, known[1])]
-    if tonumber(text and string.match(text, '^%[(%d+)') or '0') ~= known[2] then
+  local known = operation[KNOWN]
+  for i = 1, #known, 2 do
+    local text = texts[at(operation, known[i])]
+    local version = text and tonumber(string.match(text, '^%[(%d+)') or '0') or 0
+    if version ~= known[i + 1] then
       return true
     end
   end
@@ -97,14 +137,15 @@ end
 -- Whether it is this very operation that changed the records: its caller lost the reply and asks again. A hold is made
 -- by one operation alone; one that makes none is told by what it writes.
 local function is_repeated(operation)
-  local made = operation[MADE][1]
-  if made then
-    return records[at(operation, made[1])] ~= nil
+  local made, put = operation[MADE], operation[PUT]
+  if made ~= NONE then
+    local key = at(operation, made[1])
+    return (texts[key] or redis.call('GET', key)) and true or false
   end
   local is_written = false
-  for _, put in ipairs(operation[PUT]) do
-    local text = texts[at(operation, put[1])]
-    if text and text ~= put[4] then
+  for i = 1, #put, 4 do
+    local text = texts[at(operation, put[i])]
+    if text and text ~= put[i + 3] then
       return false
     end
     is_written = is_written or text ~= nil
@@ -113,25 +154,23 @@ local function is_repeated(operation)
 end
 
 local function dead_holds(operation)
-  local dead = { 'hold-expired' }
+  local dead
   for _, place in ipairs(operation[SOLD]) do
-    local record = records[at(operation, place)]
-    if not record then
-      dead[#dead + 1] = ''
-    elseif record[STATUS] ~= 'held' or is_expired(record) then
-      for _, line in ipairs(record[LINES]) do
-        dead[#dead + 1] = line[1]
+    local record = hold_of(at(operation, place))
+    if not record or record[STATUS] ~= 'held' or is_expired(record) then
+      for _, line in ipairs(record and record[LINES] or { { '' } }) do
+        dead = add(dead or { 'hold-expired' }, line[1])
       end
     end
   end
-  return #dead > 1 and dead or nil
+  return dead
 end
 
 -- Units of each SKU, and of each SKU and customer, that the operation gives back before it claims, once a hold.
 local function given_back(operation)
   local units, seen = {}, {}
   for _, place in ipairs(operation[ENDED]) do
-    local record = records[at(operation, place)]
+    local record = hold_of(at(operation, place))
     if record and record[STATUS] == 'held' and not seen[place] then
       seen[place] = true
       for _, line in ipairs(record[LINES]) do
@@ -148,125 +187,145 @@ local events, encoded = {}, {}
 
 -- Why the holds cannot be made, in order of precedence; nil when nothing stands against them.
 local function refusal(operation)
-  local own = given_back(operation)
+  local made = operation[MADE]
+  if made == NONE then
+    return nil
+  end
+  local own = operation[ENDED] == NONE and {} or given_back(operation)
   local claims_more = false
-  local unknown, short, over = { 'unknown-sku' }, { 'insufficient-stock' }, { 'customer-limit-exceeded' }
-  for _, made in ipairs(operation[MADE]) do
-    local customer, sku, quantity = made[2], made[6], made[7]
-    local row, field = rows[sku], sku .. '|' .. customer
-    claims_more = claims_more or quantity > (own[sku] or 0)
+  local unknown, short, over
+  for i = 1, #made, MADE_PARTS do
+    local customer, sku, quantity = made[i + 1], made[i + 4], made[i + 5]
+    local row, mine = rows[sku], own[sku] or 0
+    claims_more = claims_more or quantity > mine
     if not row then
-      unknown[#unknown + 1] = sku
+      unknown = add(unknown or { 'unknown-sku' }, sku)
     else
-      local available = row.available + (own[sku] or 0)
-      if available < quantity then
-        short[#short + 1] = sku
-        short[#short + 1] = quantity
-        short[#short + 1] = available
+      if row.available + mine < quantity then
+        short = add(short or { 'insufficient-stock' }, sku, quantity, row.available + mine)
       end
-      local has = customer == '' and 0 or (customers[field] or 0) - (own[field] or 0)
-      if row.limit > 0 and has + quantity > row.limit then
-        over[#over + 1] = sku
-        over[#over + 1] = quantity
-        over[#over + 1] = row.limit
+      if row.limit > 0 then
+        local field = sku .. '|' .. customer
+        local has = customer == '' and 0 or customers[field] - (own[field] or 0)
+        if has + quantity > row.limit then
+          over = add(over or { 'customer-limit-exceeded' }, sku, quantity, row.limit)
+        end
+        own[field] = (own[field] or 0) - quantity
       end
-      own[sku] = (own[sku] or 0) - quantity
-      own[field] = (own[field] or 0) - quantity
+      own[sku] = mine - quantity
     end
   end
   if claims_more and backlog + #events >= HIGH_WATER then
     return { 'backlog' }
   end
-  if #unknown > 1 then
+  if unknown then
     return unknown
   end
-  local refused = #short > 1 and short or #over > 1 and over or nil
+  local refused = short or over
   return refused and operation[SWEPT] == 0 and is_anything_due() and { 'due' } or refused
 end
 
 local function spent_coupon(operation)
-  for _, counted in ipairs(operation[COUNTED]) do
-    if counted[2] > 0 and counted[3] > 0 and counts[counted[1]] + counted[2] > counted[3] then
-      return { 'coupon-limit-reached', counted[1] }
+  local counted = operation[COUNTED]
+  for i = 1, #counted, 3 do
+    local coupon, by, limit = counted[i], counted[i + 1], counted[i + 2]
+    if by > 0 and limit > 0 and counts[coupon] + by > limit then
+      return { 'coupon-limit-reached', coupon }
     end
   end
   return nil
 end
 
-local ended_holds, live_holds, puts, windows = {}, {}, {}, {}
+local ended_holds, live_holds, puts, put_for_ms, windows = {}, {}, {}, {}, {}
 
-local function tell(kind, body)
-  events[#events + 1] = kind
-  encoded[#encoded + 1] = '["' .. kind .. '",' .. body .. ']'
+-- An event, of whose body the first part and the others are told as JSON.
+local function tell(kind, first, others)
+  add(events, kind)
+  encoded[#events] = '["' .. kind .. '",[' .. first .. ',' .. others .. ']]'
+end
+
+local function id_in(key)
+  return '"' .. last_part(key) .. '"'
+end
+
+local function end_hold(key, record, status)
+  record[STATUS] = status
+  texts[key] = with_status(texts[key], status)
+  unhold(record, status == 'committed')
+  ended_holds[#ended_holds + 1] = { key = key, text = texts[key] }
 end
 
 local function end_holds(operation)
   for _, place in ipairs(operation[ENDED]) do
     local key = at(operation, place)
-    local record = records[key]
+    local record = hold_of(key)
     if record and record[STATUS] == 'held' then
-      local is_late = is_expired(record)
-      record[STATUS] = is_late and 'expired' or 'released'
-      unhold(record, false)
-      ended_holds[#ended_holds + 1] = { key = key, record = record }
-      tell(is_late and 'expire' or 'release', cjson.encode({ last_part(key), record[LINES] }))
+      end_hold(key, record, is_expired(record) and 'expired' or 'released')
+      tell(record[STATUS] == 'expired' and 'expire' or 'release', id_in(key), cjson.encode(record[LINES]))
     end
   end
 end
 
-local function sell(operation, key, record)
-  record[STATUS] = 'committed'
-  unhold(record, true)
-  ended_holds[#ended_holds + 1] = { key = key, record = record }
-  tell('commit', cjson.encode({ last_part(key), operation[REFERENCE], record[LINES] }))
+local function sell(operation, key)
+  local record = hold_of(key)
+  end_hold(key, record, 'committed')
+  tell('commit', id_in(key), cjson.encode(operation[REFERENCE]) .. ',' .. cjson.encode(record[LINES]))
+end
+
+local function count_units(sku, customer, units)
+  if customer ~= '' and rows[sku].limit > 0 then
+    count_customer(sku .. '|' .. customer, units)
+  end
 end
 
 local function make_holds(operation)
-  for _, made in ipairs(operation[MADE]) do
-    local key, customer, created, expires, fingerprint = at(operation, made[1]), made[2], made[3], made[4], made[5]
-    local record = { 'held', customer, created, expires, expires - created, fingerprint, { { made[6], made[7] } } }
-    claim(customer, record[LINES])
-    records[key] = record
-    tell('reserve', cjson.encode({ last_part(key), customer, created, expires, fingerprint, record[LINES] }))
-    if made[8] == 1 then
-      sell(operation, key, record)
+  local made = operation[MADE]
+  for i = 1, #made, MADE_PARTS do
+    local key, customer, expires, life = at(operation, made[i]), made[i + 1], made[i + 2], made[i + 3]
+    local sku, quantity, told, lines = made[i + 4], made[i + 5], made[i + 7], made[i + 8]
+    move(sku, -quantity, quantity, 0)
+    count_units(sku, customer, quantity)
+    texts[key] = '["held",' .. told .. ',' .. integer(life) .. ',"",' .. lines .. ']'
+    tell('reserve', id_in(key), told .. ',"",' .. lines)
+    if made[i + 6] == 1 then
+      sell(operation, key)
     else
-      live_holds[#live_holds + 1] = { key = key, record = record }
+      add(live_holds, key, expires)
     end
   end
 end
 
 local function take_back(operation)
-  for _, returned in ipairs(operation[RETURNED]) do
-    local sku, quantity, customer = returned[1], returned[2], returned[3]
+  local returned = operation[RETURNED]
+  for i = 1, #returned, 3 do
+    local sku, quantity, customer = returned[i], returned[i + 1], returned[i + 2]
     move(sku, quantity, 0, -quantity)
-    if customer ~= '' and rows[sku].limit > 0 then
-      count_customer(sku .. '|' .. customer, -quantity)
-    end
-    local body = { operation[REFERENCE], operation[REASON], customer, { { sku, quantity } } }
-    tell('return', cjson.encode(body))
+    count_units(sku, customer, -quantity)
+    local others = { operation[REASON], customer, { { sku, quantity } } }
+    tell('return', cjson.encode(operation[REFERENCE]), string.sub(cjson.encode(others), 2, -2))
   end
 end
 
 local function count_coupons(operation)
-  for _, counted in ipairs(operation[COUNTED]) do
-    counts[counted[1]] = math.max(0, counts[counted[1]] + counted[2])
-    counts_touched[counted[1]] = true
+  local counted = operation[COUNTED]
+  for i = 1, #counted, 3 do
+    local coupon = counted[i]
+    counts[coupon] = math.max(0, counts[coupon] + counted[i + 1])
+    counts_touched[coupon] = true
   end
 end
 
 local function put_records(operation)
-  for _, put in ipairs(operation[PUT]) do
-    local key, keep_ms, kind, text = at(operation, put[1]), put[2], put[3], put[4]
+  local put = operation[PUT]
+  for i = 1, #put, 4 do
+    local key, keep_ms, kind, text = at(operation, put[i]), put[i + 1], put[i + 2], put[i + 3]
     texts[key] = keep_ms > 0 and text or nil
-    puts[key] = { keep_ms = keep_ms, text = text }
+    puts[key], put_for_ms[key] = text, keep_ms
     if kind == 'cart' or kind == 'order' then
-      tell(kind, '["' .. last_part(key) .. '",' .. text .. ']')
+      tell(kind, id_in(key), text)
     end
   end
-  for _, window in ipairs(operation[WINDOWS]) do
-    windows[#windows + 1] = window
-  end
+  add(windows, operation[WINDOWS][1], operation[WINDOWS][2])
 end
 
 local function judge(operation)
@@ -279,15 +338,15 @@ local function judge(operation)
   end
   end_holds(operation)
   for _, place in ipairs(operation[SOLD]) do
-    local key = at(operation, place)
-    sell(operation, key, records[key])
+    sell(operation, at(operation, place))
   end
   make_holds(operation)
   take_back(operation)
   count_coupons(operation)
   put_records(operation)
-  if operation[MEMORY] ~= cjson.null then
-    remember(at(operation, operation[MEMORY][1]), operation[MEMORY][3])
+  local memory = operation[MEMORY]
+  if memory ~= NONE then
+    remember(at(operation, memory[1]), memory[3])
   end
   return { 'done' }
 end
@@ -299,8 +358,8 @@ end
 local answers = {}
 for i, operation in ipairs(operations) do
   local memory = operation[MEMORY]
-  local key = memory ~= cjson.null and at(operation, memory[1]) or nil
-  answers[i] = once(operation, key, key and memory[2], judge, replay)
+  local key = memory ~= NONE and at(operation, memory[1]) or nil
+  answers[i] = once(operation, key, memory[2], judge, replay)
 end
 
 if #events > 0 then
@@ -310,10 +369,16 @@ if #events > 0 or #windows > 0 or #fresh_memories > 0 then
   save_rows()
   save_customers()
   save_ended(ended_holds)
-  save_live(live_holds)
-  for key, put in pairs(puts) do
-    if put.keep_ms > 0 then
-      keep(key, put.text, put.keep_ms)
+  local deadlines = {}
+  for i = 1, #live_holds, 2 do
+    local key, expires = live_holds[i], live_holds[i + 1]
+    keep(key, texts[key], expires - now + RETENTION_MS + LIVE_GRACE_MS)
+    add(deadlines, integer(expires), last_part(key))
+  end
+  call_in_parts('ZADD', DEADLINES, deadlines)
+  for key, text in pairs(puts) do
+    if put_for_ms[key] > 0 then
+      keep(key, text, put_for_ms[key])
     else
       redis.call('DEL', key)
     end
@@ -325,11 +390,11 @@ if #events > 0 or #windows > 0 or #fresh_memories > 0 then
       redis.call('HDEL', COUPONS, field)
     end
   end
-  for _, window in ipairs(windows) do
-    if window[2] > 0 then
-      redis.call('ZADD', PAYMENTS, integer(window[2]), window[1])
+  for i = 1, #windows, 2 do
+    if windows[i + 1] > 0 then
+      redis.call('ZADD', PAYMENTS, integer(windows[i + 1]), windows[i])
     else
-      redis.call('ZREM', PAYMENTS, window[1])
+      redis.call('ZREM', PAYMENTS, windows[i])
     end
   end
 end
