@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 from zlib import crc32
 
@@ -197,9 +198,7 @@ def _appraise_line(scene: Scene, record: CartRecord, line: CartLine) -> CartItem
     unit_price, discount, final_price, applied = line.unit_price, line.discount, line.final_price, line.applied_rules
     changed = line.price_changed
     today = None if record.status != "open" or scene.honours(line) else scene.price_today(line)
-    if not scene.is_priced_in(line, record.currency):
-        today = None
-    if today is not None:
+    if today is not None and scene.is_priced_in(line, record.currency):
         unit_price, discount, final_price = today.unit_price, today.discount, today.final_price
         applied = today.applied_rules
         changed = changed or final_price != line.final_price
@@ -292,6 +291,7 @@ def pointer_version(token: str) -> int:
     return 1 + crc32(token.encode())
 
 
+@lru_cache(maxsize=4_096)
 def customer_token(customer_id: str) -> str:
     """What a customer's id becomes in a key: of bounded length, whatever characters it has."""
     return derive_token("", "customer", customer_id)

@@ -108,7 +108,7 @@ def _holds(
     """Holds to sell as they are, to give back, and to make: for what nothing was held, or for another time or owner."""
     stays = not is_pending and customer == record.customer
     keep = [line for line in record.lines if stays and line.hold]
-    replaced = [line for line in record.lines if line not in keep]
+    replaced = [line for line in record.lines if not (stays and line.hold)]
     expires_ms = scene.now_ms + (scene.settings.payment_window_s if is_pending else 1) * 1000
     made = tuple(
         Made(

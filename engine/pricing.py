@@ -99,6 +99,8 @@ class RuleIndex:
 
     def candidates(self, question: PriceQuestion) -> list[Rule]:
         """Every rule that may match, in no order."""
+        if not self._rules:
+            return []
         subjects = {None, question.product_id, question.variant_id, *question.category_ids}
         promos = {None, None if question.promo_code is None else question.promo_code.casefold()}
         return [rule for subject in subjects for promo in promos for rule in self._rules.get((subject, promo), ())]
@@ -112,7 +114,11 @@ def price(question: PriceQuestion, rules: Iterable[Rule]) -> Price:
     `multiplicative` ones of what the rules of earlier priorities left. Rules of equal priority all see the same price
     before them; their multiplicative percentages compound and everything else adds up, so their order cannot matter.
     """
-    matching = sorted((rule for rule in rules if _matches(rule, question)), key=lambda rule: (rule.priority, rule.id))
+    matching = [rule for rule in rules if _matches(rule, question)]
+    if not matching:
+        final = max(question.unit_price, 0)
+        return Price(question.unit_price, question.unit_price - final, final, final * question.quantity, ())
+    matching.sort(key=lambda rule: (rule.priority, rule.id))
     chosen = _choose(matching, question)
     left = Fraction(question.unit_price)
     taken: list[tuple[Rule, Fraction]] = []

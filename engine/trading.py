@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -32,12 +30,41 @@ class Memory(Struct, Generic[T], frozen=True):
     decode: Callable[[bytes], T]
 
 
+class Turn:
+    """A turn under a name: it begins when those before it under this name ended. One may come again and again."""
+
+    __slots__ = ("_lock", "_name", "_of_name", "_users")
+
+    def __init__(self, name: str, of_name: dict[str, Turn]) -> None:
+        self._lock = asyncio.Lock()
+        self._name = name
+        self._of_name = of_name
+        self._users = 0
+
+    async def __aenter__(self) -> None:
+        self._users += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            del self._of_name[self._name]
+
+
 class Trader:
     """Brings plans to the shard."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: dict[str, Turn] = {}
 
     async def as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
         """What stays as it was; remembered all the same, so that its retry is answered the same."""
@@ -64,14 +91,12 @@ class Trader:
             case Refused():
                 return outcome if plan.otherwise is None else await self.attempt(plan.otherwise, memory)
 
-    @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
+    def turn(self, name: str) -> Turn:
         """One act at a time on one cart or order in this process, so that they do not undo each other's judgements."""
-        lock = self._turns.get(name)
-        if lock is None:
-            lock = self._turns[name] = asyncio.Lock()
-        async with lock:
-            yield
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns[name] = Turn(name, self._turns)
+        return turn
 
 
 def memory_of(keyed: Keyed | None, decode: Callable[[bytes], T]) -> Memory[T] | None:
