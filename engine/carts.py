@@ -68,7 +68,10 @@ class CartRecord(Struct, frozen=True, array_like=True):
     nonce: str = ""
 
     def line(self, sku: str) -> CartLine | None:
-        return next((line for line in self.lines if line.sku == sku), None)
+        for line in self.lines:
+            if line.sku == sku:
+                return line
+        return None
 
 
 class CartItem(Struct, frozen=True, array_like=True):
@@ -174,8 +177,8 @@ decode_cart = msgspec.json.Decoder(CartRecord).decode
 
 def appraise(scene: Scene, token: str, record: CartRecord) -> Cart:
     """A cart with today's prices where those shown count no more, and what its coupon takes off."""
-    items = tuple(_appraise_line(scene, record, line) for line in record.lines)
-    subtotal = sum(item.total_price for item in items)
+    items = tuple([_appraise_line(scene, record, line) for line in record.lines])
+    subtotal = sum([item.total_price for item in items])
     discount, note = _coupon_discount(scene, record, items)
     return Cart(
         token=token,
@@ -238,11 +241,12 @@ def _product_id(scene: Scene, item: CartItem) -> str:
 def price_changes(record: CartRecord, cart: Cart) -> tuple[PriceChange, ...]:
     """The lines that cost another price now than their shopper was shown."""
     pairs = zip(record.lines, cart.items, strict=True)
-    return tuple(
+    changes = [
         PriceChange(line.sku, line.final_price, item.final_price)
         for line, item in pairs
         if line.final_price != item.final_price
-    )
+    ]
+    return tuple(changes)
 
 
 def unusable(record: CartRecord, named_customer: str | None) -> Refused | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.carts import (
     Cart,
     CartItem,
-    CartLine,
     CartRecord,
     Scene,
     appraise,
@@ -62,6 +59,7 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     until_ms = scene.now_ms + scene.settings.payment_window_s * 1000 if request.is_pending else 0
     order = _order(scene, token, record, cart, request, coupon, customer, until_ms, tuple(each.token for each in made))
     order_token = request.tokens[0]
+    placed = Order(order_token, order)
     closed = renewed(scene, record, status="paying" if request.is_pending else "ordered", order=order_token)
     limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     trade = Trade(
@@ -72,23 +70,17 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
         counted=counted(order, 1, *limits),
         put=(put_order(order_token, order, scene.settings), *put_cart(scene, token, closed)),
         window=(order_token, until_ms) if request.is_pending else None,
-        reference=Order(order_token, order).id,
+        reference=placed.id,
     )
-    return Plan(trade, Order(order_token, order))
+    return Plan(trade, placed)
 
 
-def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:  # noqa: PLR0911 - one a refusal
+def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:
     if not record.lines:
         return Refused(Refusal.CART_EMPTY)
-    dead = tuple(line.sku for line in record.lines if line.hold and not scene.is_held(line))
-    if dead:
-        return Refused(Refusal.HOLD_EXPIRED, skus=dead)
-    gone = tuple(line.sku for line in record.lines if not _is_sold(scene, line))
-    if gone:
-        return Refused(Refusal.PRODUCT_DISCONTINUED, skus=gone)
-    foreign = tuple(line.sku for line in record.lines if not scene.is_priced_in(line, record.currency))
-    if foreign:
-        return Refused(Refusal.CURRENCY_MISMATCH, skus=foreign, reason=record.currency)
+    refused = _refusal_of_lines(scene, record)
+    if refused is not None:
+        return refused
     changes = price_changes(record, cart)
     if changes and scene.settings.price_policy != "dynamic":
         return Refused(Refusal.PRICE_CHANGED, prices=changes)
@@ -97,9 +89,23 @@ def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:  #
     return None
 
 
-def _is_sold(scene: Scene, line: CartLine) -> bool:
-    found = scene.product_of(line)
-    return found is not None and scene.is_sold(*found)
+def _refusal_of_lines(scene: Scene, record: CartRecord) -> Refused | None:
+    dead, gone, foreign = [], [], []
+    for line in record.lines:
+        found = scene.product_of(line)
+        if line.hold and not scene.is_held(line):
+            dead.append(line.sku)
+        if found is None or not scene.is_sold(*found):
+            gone.append(line.sku)
+        elif found[0].currency != record.currency:
+            foreign.append(line.sku)
+    if dead:
+        return Refused(Refusal.HOLD_EXPIRED, skus=tuple(dead))
+    if gone:
+        return Refused(Refusal.PRODUCT_DISCONTINUED, skus=tuple(gone))
+    if foreign:
+        return Refused(Refusal.CURRENCY_MISMATCH, skus=tuple(foreign), reason=record.currency)
+    return None
 
 
 def _holds(
@@ -107,22 +113,28 @@ def _holds(
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Made, ...]]:
     """Holds to sell as they are, to give back, and to make: for what nothing was held, or for another time or owner."""
     stays = not is_pending and customer == record.customer
-    keep = [line for line in record.lines if stays and line.hold]
-    replaced = [line for line in record.lines if not (stays and line.hold)]
     expires_ms = scene.now_ms + (scene.settings.payment_window_s if is_pending else 1) * 1000
-    made = tuple(
-        Made(
-            sku=line.sku,
-            quantity=line.quantity,
-            customer_id=customer or None,
-            created_ms=scene.now_ms,
-            expires_ms=expires_ms,
-            is_sold=not is_pending,
-            token=fresh_token(),
+    sold: list[str] = []
+    ended: list[str] = []
+    made: list[Made] = []
+    for line in record.lines:
+        if stays and line.hold:
+            sold.append(line.hold)
+            continue
+        if line.hold:
+            ended.append(line.hold)
+        made.append(
+            Made(
+                sku=line.sku,
+                quantity=line.quantity,
+                customer_id=customer or None,
+                created_ms=scene.now_ms,
+                expires_ms=expires_ms,
+                is_sold=not is_pending,
+                token=fresh_token(),
+            )
         )
-        for line in replaced
-    )
-    return tuple(line.hold for line in keep), tuple(line.hold for line in replaced if line.hold), made
+    return tuple(sold), tuple(ended), tuple(made)
 
 
 def _order(
@@ -155,27 +167,26 @@ def _order(
         payment=Payment(first, first, until_ms),
         stock="held" if request.is_pending else "sold",
         holds=holds if request.is_pending else (),
-        items=tuple(_items(scene, cart.items)),
+        items=tuple([_item(scene, item) for item in cart.items]),
         timeline=(Step(OrderStatus.CREATED, scene.now_ms),),
     )
 
 
-def _items(scene: Scene, items: Iterable[CartItem]) -> Iterable[OrderItem]:
-    for item in items:
-        variant = scene.catalogue.variant(item.variant_id)
-        product = None if variant is None else scene.catalogue.product(variant.product_id)
-        yield OrderItem(
-            sku=item.sku,
-            variant_id=item.variant_id,
-            product_id="" if product is None else product.id,
-            name="" if product is None else product.name,
-            quantity=item.quantity,
-            unit_price=item.unit_price,
-            discount=item.discount,
-            final_price=item.final_price,
-            total_price=item.total_price,
-            applied_rules=item.applied_rules,
-        )
+def _item(scene: Scene, item: CartItem) -> OrderItem:
+    variant = scene.catalogue.variant(item.variant_id)
+    product = None if variant is None else scene.catalogue.product(variant.product_id)
+    return OrderItem(
+        sku=item.sku,
+        variant_id=item.variant_id,
+        product_id="" if product is None else product.id,
+        name="" if product is None else product.name,
+        quantity=item.quantity,
+        unit_price=item.unit_price,
+        discount=item.discount,
+        final_price=item.final_price,
+        total_price=item.total_price,
+        applied_rules=item.applied_rules,
+    )
 
 
 def given_back(scene: Scene, record: CartRecord) -> CartRecord:

@@ -21,6 +21,12 @@ class Keys:
         self.payments = f"{self.tag}payments"
         self.hold_prefix = f"{self.tag}hold:"
         self.memory_prefix = f"{self.tag}memory:"
+        self.record_prefixes = {
+            "cart": f"{self.tag}cart:",
+            "order": f"{self.tag}order:",
+            "customer": f"{self.tag}cart-of:",
+        }
+        """Of the records that a trade changes, by their kinds."""
         self.prelude = (
             self.meta,
             self.stock,
@@ -47,12 +53,12 @@ class Keys:
 
     def cart(self, token: str) -> str:
         """The record of the cart whose id is `cart_<token>`."""
-        return f"{self.tag}cart:{token}"
+        return self.record_prefixes["cart"] + token
 
     def cart_of(self, customer_token: str) -> str:
         """The token of the live cart of a customer."""
-        return f"{self.tag}cart-of:{customer_token}"
+        return self.record_prefixes["customer"] + customer_token
 
     def order(self, token: str) -> str:
         """The record of the order whose id is `ord_<token>`."""
-        return f"{self.tag}order:{token}"
+        return self.record_prefixes["order"] + token

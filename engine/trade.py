@@ -114,24 +114,20 @@ class Changed(Struct, frozen=True):
 def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """The keys and the arguments of a trade, as lua/trade.lua reads them."""
     places: dict[str, int] = {}
-
-    def place(key: str) -> int:
-        return places.setdefault(key, len(places))
-
-    remember = trade.remember
-    memory = remember and (
-        place(keys.memory(remember.token)),
-        remember.fingerprint,
-        remembered(remember.fingerprint, remember.answer),
-    )
+    place = places.setdefault
+    hold, record = keys.hold_prefix, keys.record_prefixes
+    memory, remember = None, trade.remember
+    if remember is not None:
+        text = remembered(remember.fingerprint, remember.answer)
+        memory = (place(keys.memory(remember.token), len(places)), remember.fingerprint, text)
     known: list[int] = []
     for each in trade.known:
-        known += (place(_record_key(keys, each.kind, each.token)), each.version)
-    ended = [place(keys.hold(token)) for token in trade.ended] if trade.ended else None
-    sold = [place(keys.hold(token)) for token in trade.sold] if trade.sold else None
+        known += (place(record[each.kind] + each.token, len(places)), each.version)
+    ended = [place(hold + token, len(places)) for token in trade.ended] if trade.ended else None
+    sold = [place(hold + token, len(places)) for token in trade.sold] if trade.sold else None
     made: list[Any] = []
-    for hold in trade.made:
-        made += (place(keys.hold(hold.token)), *_made(hold))
+    for claim in trade.made:
+        made += (place(hold + claim.token, len(places)), *_made(claim))
     returned: list[Any] = []
     for units in trade.returned:
         returned += (units.sku, units.quantity, units.customer_id or "")
@@ -139,17 +135,11 @@ def arguments_of(trade: Trade, keys: Keys, swept: int = 0) -> tuple[tuple[str, .
     for count in trade.counted:
         counted += (count_field(count.coupon_id, count.customer_id), count.by, count.limit or 0)
     put: list[Any] = []
-    for record in trade.put:
-        key = _record_key(keys, record.kind, record.token)
-        put += (place(key), record.keep_ms, record.kind, record.text.decode())
+    for written in trade.put:
+        at = place(record[written.kind] + written.token, len(places))
+        put += (at, written.keep_ms, written.kind, written.text.decode())
     lists = (known or None, ended, sold, made or None, returned or None, counted or None, put or None, trade.window)
     return tuple(places), (swept, trade.reference, trade.reason, memory, *lists)
-
-
-def _record_key(keys: Keys, kind: RecordKind, token: str) -> str:
-    if kind == "cart":
-        return keys.cart(token)
-    return keys.order(token) if kind == "order" else keys.cart_of(token)
 
 
 def count_field(coupon_id: str, customer_id: str | None = None) -> str:
