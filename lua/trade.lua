@@ -31,7 +31,8 @@ end
 local SWEPT, REFERENCE, REASON, MEMORY, KNOWN, ENDED, SOLD, MADE, RETURNED, COUNTED, PUT, WINDOWS =
   2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local MADE_PARTS = 9
-local NONE = {} -- what an operation has nothing of; one table for all, since each costs more than most would do with it
+-- What an operation has nothing of and what most are answered: one table for all, since each costs more than its use.
+local NONE, DONE = {}, { 'done' }
 
 local function add(list, first, second, third)
   local count = #list
@@ -330,7 +331,7 @@ end
 
 local function judge(operation)
   if is_changed(operation) then
-    return is_repeated(operation) and { 'done' } or { 'changed' }
+    return is_repeated(operation) and DONE or { 'changed' }
   end
   local refused = dead_holds(operation) or refusal(operation) or spent_coupon(operation)
   if refused then
@@ -348,7 +349,7 @@ local function judge(operation)
   if memory ~= NONE then
     remember(at(operation, memory[1]), memory[3])
   end
-  return { 'done' }
+  return DONE
 end
 
 local function replay(operation)
