@@ -31,8 +31,7 @@ end
 local SWEPT, REFERENCE, REASON, MEMORY, KNOWN, ENDED, SOLD, MADE, RETURNED, COUNTED, PUT, WINDOWS =
   2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local MADE_PARTS = 9
--- What an operation has nothing of and what most are answered: one table for all, since each costs more than its use.
-local NONE, DONE = {}, { 'done' }
+local NONE, DONE = {}, { 'done' } -- one table for all operations: making one costs more than most would do with it
 
 local function add(list, first, second, third)
   local count = #list
@@ -189,9 +188,6 @@ local events, encoded = {}, {}
 -- Why the holds cannot be made, in order of precedence; nil when nothing stands against them.
 local function refusal(operation)
   local made = operation[MADE]
-  if made == NONE then
-    return nil
-  end
   local own = operation[ENDED] == NONE and {} or given_back(operation)
   local claims_more = false
   local unknown, short, over
@@ -345,9 +341,8 @@ local function judge(operation)
   take_back(operation)
   count_coupons(operation)
   put_records(operation)
-  local memory = operation[MEMORY]
-  if memory ~= NONE then
-    remember(at(operation, memory[1]), memory[3])
+  if operation[MEMORY] ~= NONE then
+    remember(at(operation, operation[MEMORY][1]), operation[MEMORY][3])
   end
   return DONE
 end
@@ -359,8 +354,7 @@ end
 local answers = {}
 for i, operation in ipairs(operations) do
   local memory = operation[MEMORY]
-  local key = memory ~= NONE and at(operation, memory[1]) or nil
-  answers[i] = once(operation, key, memory[2], judge, replay)
+  answers[i] = once(operation, memory[1] and at(operation, memory[1]), memory[2], judge, replay)
 end
 
 if #events > 0 then

@@ -127,6 +127,13 @@ def test_a_price_never_falls_below_zero_and_its_explanation_still_adds_up() -> N
     assert sum(applied.discount for applied in found.applied_rules) == 100
 
 
+@pytest.mark.parametrize("rules", [[], [BULK]], ids=["without rules", "with a rule"])
+def test_a_variant_that_takes_more_off_than_its_product_costs_is_free(rules: list[Rule]) -> None:
+    found = price(question(-5, quantity=3), rules)
+    assert (found.unit_price, found.discount, found.final_price, found.total_price) == (-5, -5, 0, 0)
+    assert found.applied_rules == ()
+
+
 @pytest.mark.parametrize(("unit_price", "final"), [(5, 4), (15, 14), (25, 22), (35, 32)])
 def test_halves_are_rounded_to_even(unit_price: int, final: int) -> None:
     assert price(question(unit_price), [BULK]).final_price == final
