@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
 
-from engine.carts import CartLine, CartRecord, Scene, decode_cart
+from engine.carts import CartLine, CartRecord, Scene, appraise, decode_cart
 from engine.catalogue import Catalogue, Product, ProductStatus, Row, Variant
 from engine.checkout import CheckoutRequest, given_back, plan_checkout
 from engine.coupons import Coupon
@@ -75,6 +75,15 @@ def test_of_several_reasons_the_first_is_told() -> None:
         Refused(Refusal.PRICE_CHANGED, prices=(PriceChange("B", 700, 1_000),)),
         Refused(Refusal.COUPON_NOT_APPLICABLE, reason="minimum-not-reached"),
     ]
+
+
+@pytest.mark.parametrize("price_policy", ["locked", "notify", "dynamic"])
+def test_what_is_sold_for_another_currency_by_now_keeps_its_price_and_is_not_ordered(price_policy: str) -> None:
+    at = scene(replace(TEE, base_price=2_000, currency="EUR"), price_policy=price_policy)
+    record = cart(line("A"), line("B"))
+    assert [item.final_price for item in appraise(at, "c", record).items] == [1_000, 1_000]
+    refused = plan_checkout(at, "c", record, CAPTURED)
+    assert refused == Refused(Refusal.CURRENCY_MISMATCH, skus=("A", "B"), reason="GBP")
 
 
 @given(
