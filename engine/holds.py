@@ -51,8 +51,9 @@ class Hold(Struct, frozen=True):
 class Reserve(Struct, frozen=True):
     """A claim to be made. `token` names the hold; `lines` has each SKU once (see `sum_lines`).
 
-    `also` are the tokens under which the same keyed request may have been made before. `group` and `position` (from 1)
-    tie the holds of one keyed batch call together.
+    `fingerprint` is plain text, such as hexadecimal: it needs no escape in JSON. `also` are the tokens under which the
+    same keyed request may have been made before. `group` and `position` (from 1) tie the holds of one keyed batch call
+    together, under one fingerprint. `swept` once everything that was due when it first came is reclaimed.
     """
 
     token: str
@@ -63,6 +64,7 @@ class Reserve(Struct, frozen=True):
     also: tuple[str, ...] = ()
     group: str | None = None
     position: int = 0
+    swept: bool = False
 
 
 class HoldAnswer(Struct, frozen=True):

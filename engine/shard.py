@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -21,6 +22,7 @@ from engine.keys import Keys
 from engine.lanes import Lane, Observer
 from engine.reader import OTHER_EPOCH, Reader, clock_ms, first_score, unavailable
 from engine.refusals import Refusal, Refused
+from engine.reserving import pack_reserves
 from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
 from engine.settings import Settings
 from engine.sold_out import SoldOut
@@ -56,7 +58,7 @@ class Shard(Reader):
         super().__init__(redis, fence, settings, keys)
         self._scripts = scripts or load_scripts(replicas=replicas_of(settings))
         self._observe = observe
-        self._lanes: dict[str, Lane[Operation, Answered]] = {
+        self._lanes: dict[str, Lane[Any, Answered]] = {
             verb: Lane.of(settings, partial(self._send, verb)) for verb in self._scripts
         }
         self._sold_out = SoldOut(settings, self.keys, self._read_all)
@@ -89,10 +91,10 @@ class Shard(Reader):
         if refused is not None:
             return refused
         lane = self._lanes["reserve"]
-        given = await lane.submit(self._reserve_operation(request))
+        given = await lane.submit(request)
         if given.status == "due":
             await self._sweep(given.now_ms)
-            given = await lane.submit(self._reserve_operation(request, swept=1))
+            given = await lane.submit(replace(request, swept=True))
         answer = answers.reserved(request, given)
         if isinstance(answer, Unavailable):
             raise answer
@@ -111,13 +113,12 @@ class Shard(Reader):
         if self.turned_away is not None:
             raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
         lane = self._lanes["reserve"]
-        answered = await lane.submit_together([self._reserve_operation(request) for request in requests])
+        answered = await lane.submit_together(requests)
         due_ms = max((answer.now_ms for answer in answered if answer.status == "due"), default=None)
         if due_ms is not None:
             await self._sweep(due_ms)
             again = [i for i, answer in enumerate(answered) if answer.status == "due"]
-            fresh = await lane.submit_together([self._reserve_operation(requests[i], swept=1) for i in again])
-            answered = list(answered)
+            fresh = await lane.submit_together([replace(requests[i], swept=True) for i in again])
             for i, answer in zip(again, fresh, strict=True):
                 answered[i] = answer
         found = [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
@@ -125,26 +126,6 @@ class Shard(Reader):
         if isinstance(first, Unavailable):
             raise first
         return found
-
-    def _reserve_operation(self, request: Reserve, swept: int = 0) -> Operation:
-        prefix = self.keys.hold_prefix
-        keys = (prefix + request.token, *[prefix + token for token in request.also])
-        if request.group is not None:
-            keys = (*keys, self.keys.memory(request.group))
-        lines = [(line.sku, line.quantity) for line in request.lines]
-        customer, fingerprint = request.customer_id or "", request.fingerprint
-        arguments = (
-            customer,
-            request.ttl_ms,
-            fingerprint,
-            lines,
-            request.position,
-            swept,
-            len(request.also),
-            _text(customer),
-            _text((fingerprint, lines))[1:-1],
-        )
-        return Operation(keys, arguments)
 
     async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
         """Sell the units of a live hold. A committed hold answers the same again."""
@@ -273,8 +254,13 @@ class Shard(Reader):
         operations = [Operation((self.keys.hold(token),), ("", None)) for token in tokens]
         return await self._lanes["expire"].submit_together(operations)
 
-    async def _send(self, verb: str, operations: list[Operation]) -> list[Answered]:
-        keys, payload = pack(self.keys.prelude, operations)
+    def _pack(self, verb: str, operations: list[Any]) -> tuple[list[str], Sequence[Any]]:
+        if verb == "reserve":
+            return pack_reserves(self.keys, operations)
+        return pack(self.keys.prelude, operations)
+
+    async def _send(self, verb: str, operations: list[Any]) -> list[Answered]:
+        keys, payload = self._pack(verb, operations)
         if self.suspended is not None:
             raise Unavailable(self.suspended)
         settings = self._settings
@@ -294,14 +280,14 @@ class Shard(Reader):
 
 
 def _answers_of(flat: list[Any]) -> list[Answered]:
-    """A script's answer cut into those of its operations: the clock, then of each the number of its parts and those."""
+    """A script's answer as those of its operations.
+
+    It is the clock, then how many operations in a row are answered alike, the number of that answer's parts, and those.
+    """
     now_ms, start, found = flat[0], 1, []
     while start < len(flat):
-        end = start + 1 + flat[start]
-        found.append(Answered(now_ms, flat[start + 1], flat[start + 2 : end]))
+        end = start + 2 + flat[start + 1]
+        answered = Answered(now_ms, flat[start + 2], flat[start + 3 : end])
+        found += [answered] * flat[start]
         start = end
     return found
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()

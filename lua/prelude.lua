@@ -13,9 +13,10 @@
 --
 -- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], each operation [base, …] as its verb says
 --
--- Answers now_ms, and of each operation the number of its answer's parts and those: a status first. It is flat because
--- the server sets 16 KiB aside for every array within an answer. "fenced" in place of the answers means that this
--- caller's epoch is not the log's: nothing was read as true and nothing was changed.
+-- Answers now_ms, and in the order of the operations: how many of them in a row are answered alike, the number of that
+-- answer's parts, and those: a status first. It is flat because the server sets 16 KiB aside for every array within an
+-- answer. "fenced" in place of the answers means that this caller's epoch is not the log's: nothing was read as true and
+-- nothing was changed.
 --
 -- A script has no rollback, so every verb judges first and writes last, and its first write is the event: if that is
 -- refused (no memory, a repeated sequence), nothing has changed.
@@ -100,14 +101,20 @@ end
 -- The end of every verb: writes what is to be kept, and says what was answered.
 local function finish(answers)
   save_kept()
-  local parts, count = { now }, 1
-  for _, answer in ipairs(answers) do
-    count = count + 1
-    parts[count] = #answer
+  local parts, count, first = { now }, 1, 1
+  while first <= #answers do
+    local answer, last = answers[first], first
+    while answers[last + 1] == answer do
+      last = last + 1
+    end
+    parts[count + 1] = last - first + 1
+    parts[count + 2] = #answer
+    count = count + 2
     for _, part in ipairs(answer) do
       count = count + 1
       parts[count] = part
     end
+    first = last + 1
   end
   return parts
 end

@@ -1,49 +1,86 @@
 -- Purpose: claim units for a limited time, all lines of a hold or none.
--- KEYS:    prelude; base = the hold, base+1… = what else it may have been called, then the group's memory where
---          position > 0
--- ARGV:    operation [base, customer or "", ttl ms, fingerprint, [[sku, quantity]…], position in its group (0: none),
---          swept: 1 once everything that was due when it first came is reclaimed, number of other names,
---          the customer as JSON, fingerprint and lines as JSON: "…",[…]]
+-- KEYS:    prelude; from base on the names of each operation, which are its hold and what else that may have been called;
+--          then the groups' memories
+-- ARGV:    operations [how many, base, last name, lines, runs]
+--          lines: what the operations claim, each kind once: [lines as JSON, sku, quantity, sku, quantity…]
+--          run: operations in a row that are alike [number of other names, ttl ms, swept: 1 once everything that was due
+--          when they first came is reclaimed, which memory their group has (0: none), the group's fingerprint or "",
+--          operations], and these are flat: customer as JSON, which lines, fingerprint or in a group the position there
 -- Answers: ["held", expires ms] | ["replayed", record, id] | ["key-reused"] | ["backlog"] | ["unknown-sku", sku…]
 --          | ["insufficient-stock", sku, requested, available, …] | ["customer-limit-exceeded", sku, requested, limit, …]
 --          | ["due"]: it would be refused, but holds are past their deadline: expire those, then ask again with swept
 -- Emits:   reserve [hold, customer, created ms, expires ms, fingerprint, lines]
 --
 -- A hold's id comes from the client and its idempotency key, so the hold itself is the memory of the request. The holds
--- of a batch call share one memory beside that, [fingerprint, answers], so that its replay repeats its refusals too.
--- Such a group is judged as a whole, once nothing is due and with room below the high-water mark for all of it, because
--- its memory must be of one piece.
+-- of a batch call share one memory beside that, [fingerprint, position -> refusal], so that its replay repeats its
+-- refusals too. Such a group is judged as a whole, once nothing is due and with room below the high-water mark for all
+-- of it, because its memory must be of one piece.
 
-local keys, wanted = {}, {}
-for _, operation in ipairs(operations) do
-  for key = operation[1], operation[1] + operation[8] do
-    keys[#keys + 1] = KEYS[key]
+local ASKED, BASE, LAST_NAME, kinds_of_lines, runs = unpack(operations)
+local OTHERS, TTL, SWEPT, MEMORY, GROUP_MARK, OPERATIONS = 1, 2, 3, 4, 5, 6
+local WIDTH = 3 -- values of an operation within its run
+local GUEST = '""'
+
+-- Most names are nobody's yet, which is told faster than nothing is read.
+local function is_any_taken()
+  for first = BASE, LAST_NAME, MAX_ARGS do
+    if redis.call('EXISTS', unpack(KEYS, first, math.min(first + MAX_ARGS - 1, LAST_NAME))) > 0 then
+      return true
+    end
   end
-  for _, line in ipairs(operation[5]) do
-    wanted[line[1]] = true
+  return false
+end
+
+local texts = is_any_taken() and load_texts({ unpack(KEYS, BASE, LAST_NAME) }) or {}
+
+local wanted = {}
+for _, lines in ipairs(kinds_of_lines) do
+  for at = 2, #lines, 2 do
+    wanted[lines[at]] = true
   end
 end
-local texts = load_texts(keys)
 load_rows(wanted)
 
+-- A customer's field for a SKU among the counts; false for a guest, whom nothing counts for.
+local ids = {}
+local function field_of(sku, customer)
+  if customer == GUEST then
+    return false
+  end
+  ids[customer] = ids[customer] or cjson.decode('[' .. customer .. ']')[1]
+  return sku .. '|' .. ids[customer]
+end
+
+local function has(sku, customer)
+  local field = field_of(sku, customer)
+  return field and customers[field] or 0
+end
+
 local wanted_customers = {}
-for _, operation in ipairs(operations) do
-  for _, line in ipairs(operation[2] ~= '' and operation[5] or {}) do
-    local row = rows[line[1]]
-    if row and row.limit > 0 then
-      wanted_customers[line[1] .. '|' .. operation[2]] = true
+local function want_customers(customer, lines)
+  for at = 2, #lines, 2 do
+    local row = rows[lines[at]]
+    local field = row and row.limit > 0 and field_of(lines[at], customer)
+    if field then
+      wanted_customers[field] = true
     end
+  end
+end
+
+local is_any_limited = false
+for _, row in pairs(rows) do
+  is_any_limited = is_any_limited or row.limit > 0
+end
+for _, run in ipairs(is_any_limited and runs or {}) do
+  for at = 1, #run[OPERATIONS], WIDTH do
+    want_customers(run[OPERATIONS][at], kinds_of_lines[run[OPERATIONS][at + 1]])
   end
 end
 load_customers(wanted_customers)
 
-local function has(sku, customer)
-  return customer ~= '' and customers[sku .. '|' .. customer] or 0
-end
-
 local function fits(customer, lines)
-  for _, line in ipairs(lines) do
-    local sku, quantity = line[1], line[2]
+  for at = 2, #lines, 2 do
+    local sku, quantity = lines[at], lines[at + 1]
     local row = rows[sku]
     if not row or row.available < quantity or (row.limit > 0 and has(sku, customer) + quantity > row.limit) then
       return false
@@ -55,8 +92,8 @@ end
 -- The refusal of a hold that does not fit, in order of precedence.
 local function refusal(customer, lines, swept)
   local unknown, short, over = { 'unknown-sku' }, { 'insufficient-stock' }, { 'customer-limit-exceeded' }
-  for _, line in ipairs(lines) do
-    local sku, quantity = line[1], line[2]
+  for at = 2, #lines, 2 do
+    local sku, quantity = lines[at], lines[at + 1]
     local row = rows[sku]
     if not row then
       unknown[#unknown + 1] = sku
@@ -83,91 +120,133 @@ local function refusal(customer, lines, swept)
 end
 
 local events, fresh, deadlines = {}, {}, {}
-local now_text, answers_of, expires_of = integer(now), {}, {}
+local TOKEN_START = #KEYS[BASE] - #last_part(KEYS[BASE]) + 1
 
--- The record and the event of a hold are put together from parts that came as JSON: encoding them here is what a reserve
--- would spend most of its time on.
-local function make(key, operation)
-  local customer, ttl, parts = operation[2], operation[3], operation[10]
-  local answer = answers_of[ttl]
-  if not answer then
-    answer = { 'held', now + ttl }
-    answers_of[ttl], expires_of[ttl] = answer, integer(now + ttl)
-  end
-  local expires, token = expires_of[ttl], last_part(key)
-  local times = operation[9] .. ',' .. now_text .. ',' .. expires
-  local count = #events + 1
-  claim(customer, operation[5])
-  fresh[key] = '["held",' .. times .. ',' .. ttl .. ',' .. parts .. ']'
-  keep(key, fresh[key], ttl + RETENTION_MS + LIVE_GRACE_MS)
-  events[count] = '["' .. token .. '",' .. times .. ',' .. parts .. ']'
-  deadlines[2 * count - 1] = expires
-  deadlines[2 * count] = token
-  return answer
+-- What the holds of a run have in common: their answer, and of their texts what tells their times.
+local function times_of(run)
+  local ttl = run[TTL]
+  local expires = integer(now + ttl)
+  local times = ',' .. integer(now) .. ',' .. expires .. ','
+  return {
+    answer = { 'held', now + ttl },
+    expires = expires,
+    of_event = times,
+    of_record = times .. integer(ttl) .. ',',
+    keep_ms = ttl + RETENTION_MS + LIVE_GRACE_MS,
+  }
 end
 
-local function judge(operation)
-  local customer, fingerprint, lines = operation[2], operation[4], operation[5]
-  for index = operation[1], operation[1] + operation[8] do
-    local earlier = texts[KEYS[index]] or fresh[KEYS[index]]
+-- The record and the event of a hold are put together from parts that came as JSON: encoding them here is what a reserve
+-- would spend most of its time on. A fingerprint is hexadecimal, so quotes make it JSON.
+local function make(key, customer, lines, fingerprint, times)
+  for at = 2, #lines, 2 do
+    local sku, quantity = lines[at], lines[at + 1]
+    move(sku, -quantity, quantity, 0)
+    local field = rows[sku].limit > 0 and field_of(sku, customer)
+    if field then
+      count_customer(field, quantity)
+    end
+  end
+  local token, parts, count = string.sub(key, TOKEN_START), '"' .. fingerprint .. '",' .. lines[1] .. ']', #events + 1
+  local record = '["held",' .. customer .. times.of_record .. parts
+  fresh[key] = record
+  keep(key, record, times.keep_ms)
+  events[count] = '["' .. token .. '",' .. customer .. times.of_event .. parts
+  deadlines[2 * count - 1] = times.expires
+  deadlines[2 * count] = token
+  return times.answer
+end
+
+local function judge(run, times, name, customer, lines, fingerprint)
+  for index = name, name + run[OTHERS] do
+    local key = KEYS[index]
+    local earlier = texts[key] or fresh[key]
     if earlier then
       if cjson.decode(earlier)[FINGERPRINT] ~= fingerprint then
         return { 'key-reused' }
       end
-      return { 'replayed', earlier, last_part(KEYS[index]) }
+      return { 'replayed', earlier, last_part(key) }
     end
   end
   if backlog + #events >= HIGH_WATER then
     return { 'backlog' }
   end
   if not fits(customer, lines) then
-    return refusal(customer, lines, operation[7] == 1)
+    return refusal(customer, lines, run[SWEPT] == 1)
   end
-  return make(KEYS[operation[1]], operation)
+  return make(KEYS[name], customer, lines, fingerprint, times)
 end
 
 local groups = {}
 
-local function judge_in_group(operation, group, position)
-  local memory = recall(group)
-  if memory then
-    if memory[1] ~= operation[4] then
-      return { 'key-reused' }
+-- The refusals that a memory tells; those of earlier versions told every answer, in order.
+local function refusals_in(told)
+  local found = {}
+  for position, answer in pairs(told) do
+    if answer[1] ~= 'held' then
+      found[tostring(position)] = answer
     end
-    local answer = memory[2][position]
-    return answer[1] == 'held' and judge(operation) or answer
   end
-  if operation[7] == 0 and is_anything_due() then
+  return found
+end
+
+-- What is known of a run's group: the same answer for all of it, or the refusals of those positions that have one.
+local function group_of(run)
+  local key, mark = KEYS[LAST_NAME + run[MEMORY]], run[GROUP_MARK]
+  local memory = recall(key)
+  if memory then
+    return memory[1] ~= mark and { 'key-reused' } or nil, { refusals = refusals_in(memory[2]) }
+  end
+  if run[SWEPT] == 0 and is_anything_due() then
     return { 'due' }
   end
-  if backlog + #operations > HIGH_WATER then
+  if backlog + ASKED > HIGH_WATER then
     return { 'backlog' }
   end
-  local fresh = groups[group] or { fingerprint = operation[4], answers = {}, any_held = false }
-  groups[group] = fresh
-  if fresh.fingerprint ~= operation[4] then
-    return { 'key-reused' }
+  local group = groups[key] or { fingerprint = mark, refusals = {}, any_held = false }
+  groups[key] = group
+  return group.fingerprint ~= mark and { 'key-reused' } or nil, group
+end
+
+-- A refusal that was told before is told again; `group` learns of a new one.
+local function judge_in_group(group, position, run, times, name, customer, lines)
+  local key = integer(position)
+  local earlier = group.refusals[key]
+  if earlier then
+    return earlier
   end
-  local first = fresh.answers[position]
-  if first then
-    return first[1] == 'held' and judge(operation) or first
+  local answer = judge(run, times, name, customer, lines, run[GROUP_MARK])
+  if answer == times.answer then
+    group.any_held = true
+  elseif answer[1] ~= 'replayed' then
+    group.refusals[key] = answer
   end
-  local answer = judge(operation)
-  fresh.answers[position] = answer
-  fresh.any_held = fresh.any_held or answer[1] == 'held'
   return answer
 end
 
-local answers = {}
-for i, operation in ipairs(operations) do
-  local position = operation[6]
-  answers[i] = position == 0 and judge(operation) or judge_in_group(operation, KEYS[operation[1] + operation[8] + 1], position)
+local answers, name = {}, BASE
+for _, run in ipairs(runs) do
+  local flat, times, to_all, group = run[OPERATIONS], times_of(run), nil, nil
+  if run[MEMORY] > 0 then
+    to_all, group = group_of(run)
+  end
+  for at = 1, #flat, WIDTH do
+    local customer, lines, own = flat[at], kinds_of_lines[flat[at + 1]], flat[at + 2]
+    if to_all then
+      answers[#answers + 1] = to_all
+    elseif group then
+      answers[#answers + 1] = judge_in_group(group, own, run, times, name, customer, lines)
+    else
+      answers[#answers + 1] = judge(run, times, name, customer, lines, own)
+    end
+    name = name + 1 + run[OTHERS]
+  end
 end
 
 if #events > 0 then
-  for group, fresh in pairs(groups) do
-    if fresh.any_held then
-      remember(group, cjson.encode({ fresh.fingerprint, fresh.answers }))
+  for key, group in pairs(groups) do
+    if group.any_held then
+      remember(key, cjson.encode({ group.fingerprint, group.refusals }))
     end
   end
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')

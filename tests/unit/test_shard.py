@@ -80,9 +80,8 @@ class DueScript(Script):
     """A server on which something comes due again and again: it judges only whoever says that it swept."""
 
     async def run(self, redis: Any, keys: list[str], argument: bytes) -> Any:  # noqa: ARG002 - the interface
-        operations = msgspec.json.decode(argument)[3]
-        answers = [(2, "held", 65_000) if operation[6] == 1 else (1, "due") for operation in operations]
-        return [5_000, *[part for answer in answers for part in answer]]
+        asked, _, _, _, ((_, _, swept, *_),) = msgspec.json.decode(argument)[3]
+        return [5_000, asked, *((2, "held", 65_000) if swept else (1, "due"))]
 
 
 async def test_a_caller_that_swept_says_so_and_is_not_sent_to_sweep_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +124,7 @@ async def test_a_suspended_shard_answers_at_once_that_nothing_can_be_promised() 
 
 
 async def test_while_redis_is_nearly_full_only_reserves_are_turned_away() -> None:
-    shard = shard_that_hears([5, 1, "hold-expired"])
+    shard = shard_that_hears([5, 1, 1, "hold-expired"])
     shard.turned_away = "Redis is nearly out of memory"
     with pytest.raises(Unavailable, match="nearly out of memory"):
         await shard.reserve(Reserve("t", "f", None, 60_000, (Line("A", 1),)))

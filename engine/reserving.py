@@ -1,0 +1,49 @@
+"""Reserves on their way to lua/reserve.lua: what many of a batch have in common is told once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from engine.holds import Line, Reserve
+from engine.keys import Keys
+
+
+def pack_reserves(keys: Keys, requests: Sequence[Reserve]) -> tuple[list[str], tuple[Any, ...]]:
+    """The keys of a batch, and its operations as the header of the script says."""
+    prefix = keys.hold_prefix
+    names = list(keys.prelude)
+    base = len(names) + 1
+    kinds: dict[tuple[Line, ...], int] = {}
+    groups: dict[str | None, int] = {None: 0}
+    runs: list[tuple[Any, ...]] = []
+    alike: tuple[Any, ...] = ()
+    operations: list[Any] = []
+    for request in requests:
+        group, lines, also = request.group, request.lines, request.also
+        mark = "" if group is None else request.fingerprint
+        so = (len(also), request.ttl_ms, request.swept, group, mark)
+        if so != alike:
+            alike, operations = so, []
+            memory = groups.setdefault(group, len(groups))
+            runs.append((len(also), request.ttl_ms, int(request.swept), memory, mark, operations))
+        kind = kinds.get(lines)
+        if kind is None:
+            kind = kinds[lines] = len(kinds) + 1
+        own = request.fingerprint if group is None else request.position
+        operations += (_text(request.customer_id or ""), kind, own)
+        names += [prefix + token for token in (request.token, *also)]
+    last = len(names)
+    names += [keys.memory(group) for group in groups if group is not None]
+    return names, (len(requests), base, last, [_told(lines) for lines in kinds], runs)
+
+
+def _told(lines: tuple[Line, ...]) -> list[Any]:
+    pairs = [(line.sku, line.quantity) for line in lines]
+    return [_text(pairs), *[part for pair in pairs for part in pair]]
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
