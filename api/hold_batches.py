@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 import msgspec
@@ -10,9 +11,9 @@ from litestar.params import JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.authentication import Caller, allow
-from api.bodies import decode_body
-from api.errors import PROTECTED_CODES, Problem, ProblemRaised, example_problem, problems, unavailable
-from api.holds import HOLD_EXAMPLE, HOLDS_PATH, Claim, HoldRequest, HoldView, claim_of, count_placed, view
+from api.bulk_claims import claims_of
+from api.errors import PROTECTED_CODES, Problem, example_problem, problems, unavailable
+from api.holds import HOLD_EXAMPLE, HOLDS_PATH, REPLAYED, Claim, HoldView, outcome_of, view
 from api.rate_limits import Quota
 from api.refusals import refused
 from api.replies import Reply, respond
@@ -56,21 +57,20 @@ class BatchResults(Struct, frozen=True):
 
 async def place(resources: Resources, caller: Caller, key: str | None, body: BatchRequest) -> Reply | Problem:
     """Make holds, each for itself: the bad and the refused leave the others as they are. Raises Unavailable."""
-    claims = [_judge(resources.settings, raw) for raw in body.holds]
+    claims = claims_of(resources.settings, body.holds)
     if caller.quota is not None:
         claims = await _within_limits(caller.quota, claims, is_keyed=key is not None)
     requests = _named(resources.settings, caller, key, body, claims)
     answers = await resources.shard.reserve_group(requests) if requests else []
-    for answer in answers:
-        if isinstance(answer, Refused) and answer.refusal is Refusal.KEY_REUSED:
-            return refused(answer)
-        if not isinstance(answer, Unavailable):
-            count_placed(resources, answer)
+    outcomes = Counter([outcome_of(answer) for answer in answers if not isinstance(answer, Unavailable)])
+    if Refusal.KEY_REUSED in outcomes:
+        return refused(Refused(Refusal.KEY_REUSED))
+    for outcome, times in outcomes.items():
+        resources.metrics.count_hold("reserve", outcome, times)
     following = iter(answers)
-    outcomes = [next(following) if isinstance(claim, Claim) else claim for claim in claims]
-    results = [_result(index, outcome) for index, outcome in enumerate(outcomes)]
-    replayed = any(isinstance(answer, HoldAnswer) and answer.replayed for answer in answers)
-    return Reply(200, BatchResults(results), replayed=replayed)
+    ends = [next(following) if isinstance(claim, Claim) else claim for claim in claims]
+    results = [_result(index, end) for index, end in enumerate(ends)]
+    return Reply(200, BatchResults(results), replayed=REPLAYED in outcomes)
 
 
 async def _within_limits(quota: Quota, claims: list[Claim | Problem], *, is_keyed: bool) -> list[Claim | Problem]:
@@ -84,13 +84,6 @@ async def _within_limits(quota: Quota, claims: list[Claim | Problem], *, is_keye
         return claims
     refusals = await quota.charge_each(customers)
     return [refusal or claim for refusal, claim in zip(refusals, claims, strict=True)]
-
-
-def _judge(settings: Settings, raw: msgspec.Raw) -> Claim | Problem:
-    try:
-        return claim_of(settings, decode_body(HoldRequest, raw))
-    except ProblemRaised as raised:
-        return raised.problem
 
 
 def _named(
@@ -111,16 +104,18 @@ def _named(
             for claim, raw in zip(claims, body.holds, strict=True)
         ]
     )
-    well_formed = [(f"{group}_{place}", claim) for place, claim in enumerate(claims, 1) if isinstance(claim, Claim)]
+    names = [f"{group}_{place}" for place, claim in enumerate(claims, 1) if isinstance(claim, Claim)]
+    also = zip(*[[name + other for name in names] for other in others], strict=True)
+    well_formed = [claim for claim in claims if isinstance(claim, Claim)]
     return [
-        claim.reserve(name + period, whole, tuple(name + other for other in others), group, position)
-        for position, (name, claim) in enumerate(well_formed, 1)
+        claim.reserve(name + period, whole, before, group, position)
+        for position, (name, before, claim) in enumerate(zip(names, also, well_formed, strict=True), 1)
     ]
 
 
 def _result(index: int, outcome: HoldAnswer | Refused | Unavailable | Problem) -> BatchItem:
     if isinstance(outcome, HoldAnswer):
-        return BatchItem(201, hold=view(outcome.hold))
+        return BatchItem(201, view(outcome.hold))
     problem = _problem(outcome)
     located = msgspec.structs.replace(problem, instance=f"{PATH}#/holds/{index}")
     return BatchItem(problem.status, problem=located)

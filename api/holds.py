@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, cast
 
 from litestar import Controller, Response, delete, get, post
@@ -39,6 +39,7 @@ MAX_REFERENCE_LENGTH = 200
 # The end is a look-ahead because `$` also matches before a final newline.
 WITHOUT_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 HOLDS_PATH = "/api/v1/holds"
+REPLAYED = "replayed"
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY, description="Units", examples=[6])]
 CustomerId = Annotated[
@@ -196,19 +197,30 @@ async def release(resources: Resources, hold_id: str) -> Reply | Problem:
 
 def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
     """What a request asks of the engine, but for the name that it gets."""
-    lines = sum_lines(body.lines)
+    return claim_of_lines(settings, body.lines, body.customer_id, body.ttl_s)
+
+
+def claim_of_lines(
+    settings: Settings, given: Sequence[Line], customer_id: str | None, ttl_s: int | UnsetType
+) -> Claim | Problem:
+    """The claim of these lines, summed; a problem where that is too much."""
+    lines = sum_lines(given)
     for line in lines:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
-    return Claim(lines, body.customer_id, settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s)
+    return Claim(lines, customer_id, settings.default_hold_ttl_s if ttl_s is UNSET else ttl_s)
 
 
 def count_placed(resources: Resources, answer: HoldAnswer | Refused) -> None:
     """Count what became of a reserve."""
+    resources.metrics.count_hold("reserve", outcome_of(answer))
+
+
+def outcome_of(answer: HoldAnswer | Refused) -> str:
+    """How a reserve ended, in a word."""
     if isinstance(answer, Refused):
-        resources.metrics.count_hold("reserve", answer.refusal)
-    else:
-        resources.metrics.count_hold("reserve", "replayed" if answer.replayed else "held")
+        return answer.refusal
+    return REPLAYED if answer.replayed else "held"
 
 
 def _keyed(caller: Caller, verb: str, key: str | None, hold_id: str, payload: object) -> Keyed | None:

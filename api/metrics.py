@@ -57,9 +57,9 @@ class Metrics:
         """One answered request; `route` is its template."""
         self._requests.count(route, method if method in METHODS else "OTHER", status, seconds)
 
-    def count_hold(self, verb: str, outcome: str) -> None:
-        """One operation on a hold: how it ended, or the code of its refusal."""
-        self._holds.count(verb, outcome)
+    def count_hold(self, verb: str, outcome: str, times: int = 1) -> None:
+        """Operations on holds: how they ended, or the code of their refusal."""
+        self._holds.count(verb, outcome, times)
 
     def count_cart(self, act: str, outcome: str) -> None:
         """One change of a cart: how it ended, or the code of its refusal."""

@@ -95,8 +95,8 @@ class OutcomeTallies(Collector):
         self._name, self._text, self._act = name, text, act
         self._tallies: Counter[tuple[str, str]] = Counter()
 
-    def count(self, act: str, outcome: str) -> None:
-        self._tallies[act, outcome] += 1
+    def count(self, act: str, outcome: str, times: int = 1) -> None:
+        self._tallies[act, outcome] += times
 
     def collect(self) -> Iterable[Metric]:
         """The counter of all of them."""

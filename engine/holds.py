@@ -100,7 +100,7 @@ decode_record = msgspec.json.Decoder(HoldRecord).decode
 
 def sum_lines(lines: Sequence[Line]) -> tuple[Line, ...]:
     """One line a SKU, in order of first mention, quantities summed."""
-    if len(lines) == 1:
+    if len(lines) == 1:  # as most holds have
         return tuple(lines)
     sums: dict[str, int] = {}
     for line in lines:

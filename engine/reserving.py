@@ -14,13 +14,12 @@ from engine.keys import Keys
 def pack_reserves(keys: Keys, requests: Sequence[Reserve]) -> tuple[list[str], tuple[Any, ...]]:
     """The keys of a batch, and its operations as the header of the script says."""
     prefix = keys.hold_prefix
-    names = list(keys.prelude)
-    base = len(names) + 1
     kinds: dict[tuple[Line, ...], int] = {}
     groups: dict[str | None, int] = {None: 0}
     runs: list[tuple[Any, ...]] = []
     alike: tuple[Any, ...] = ()
     operations: list[Any] = []
+    tokens: list[str] = []
     for request in requests:
         group, lines, also = request.group, request.lines, request.also
         mark = "" if group is None else request.fingerprint
@@ -34,10 +33,12 @@ def pack_reserves(keys: Keys, requests: Sequence[Reserve]) -> tuple[list[str], t
             kind = kinds[lines] = len(kinds) + 1
         own = request.fingerprint if group is None else request.position
         operations += (_text(request.customer_id or ""), kind, own)
-        names += [prefix + token for token in (request.token, *also)]
-    last = len(names)
-    names += [keys.memory(group) for group in groups if group is not None]
-    return names, (len(requests), base, last, [_told(lines) for lines in kinds], runs)
+        tokens.append(request.token)
+        tokens += also
+    names = [prefix + token for token in tokens]
+    memories = [keys.memory(group) for group in groups if group is not None]
+    base, last = len(keys.prelude) + 1, len(keys.prelude) + len(names)
+    return [*keys.prelude, *names, *memories], (len(requests), base, last, [_told(lines) for lines in kinds], runs)
 
 
 def _told(lines: tuple[Line, ...]) -> list[Any]:

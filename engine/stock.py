@@ -7,13 +7,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+MAX_SKU_LENGTH = 64
 # The end is spelled as a look-ahead because `$` also matches before a final newline.
+SKU_PATTERN = r"^[A-Za-z0-9._:-]+(?![\s\S])"
 Sku = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9._:-]+(?![\s\S])",
+        max_length=MAX_SKU_LENGTH,
+        pattern=SKU_PATTERN,
         description="One sellable unit kind: 1 to 64 letters, digits and . _ : -",
         examples=["85123A"],
     ),

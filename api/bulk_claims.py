@@ -1,0 +1,81 @@
+"""Claims by the hundred: what a batch asks for, judged at once as long as nothing is wrong with any of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from api.bodies import decode_body
+from api.errors import Problem, ProblemRaised
+from api.holds import (
+    MAX_CUSTOMER_LENGTH,
+    WITHOUT_CONTROLS,
+    Claim,
+    HoldRequest,
+    Quantity,
+    Ttl,
+    claim_of,
+    claim_of_lines,
+)
+from engine.holds import MAX_LINES, Line
+from engine.settings import Settings
+from engine.stock import MAX_SKU_LENGTH, SKU_PATTERN
+
+
+class _Line(Line, frozen=True, forbid_unknown_fields=True):
+    """A HoldLine but for the pattern of its SKU, and as the engine takes it."""
+
+    sku: Annotated[str, Meta(min_length=1, max_length=MAX_SKU_LENGTH)]
+    quantity: Quantity
+
+
+class _Wanted(Struct, frozen=True, forbid_unknown_fields=True):
+    """A HoldRequest but for the patterns of its texts."""
+
+    lines: Annotated[tuple[_Line, ...], Meta(min_length=1, max_length=MAX_LINES)]
+    customer_id: Annotated[str, Meta(min_length=1, max_length=MAX_CUSTOMER_LENGTH)] | None = None
+    ttl_s: Ttl | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(list[_Wanted]).decode
+_is_sku = re.compile(SKU_PATTERN).search
+_is_customer = re.compile(WITHOUT_CONTROLS).search
+
+
+def claims_of(settings: Settings, holds: list[msgspec.Raw]) -> list[Claim | Problem]:
+    """What each of these bodies asks for, or the problem with it."""
+    wanted = _wanted_of(holds)
+    if wanted is None:  # one of them is bad: each speaks for itself
+        return [_claim_of(settings, hold) for hold in holds]
+    ttl_s = settings.default_hold_ttl_s
+    return [
+        Claim(each.lines, each.customer_id, ttl_s if each.ttl_s is UNSET else each.ttl_s)
+        if len(each.lines) == 1
+        else claim_of_lines(settings, each.lines, each.customer_id, each.ttl_s)
+        for each in wanted
+    ]
+
+
+def _wanted_of(holds: list[msgspec.Raw]) -> list[_Wanted] | None:
+    """All of them decoded; None when one breaks a rule.
+
+    A text is made of the characters that it may have just if all texts put together are: so each pattern is tried once,
+    which otherwise would take most of the time.
+    """
+    try:
+        wanted = _decode(b"[%b]" % b",".join(holds))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    skus = "".join([line.sku for each in wanted for line in each.lines])
+    customers = "".join([each.customer_id or "" for each in wanted])
+    return wanted if _is_sku(skus) and _is_customer(customers) else None
+
+
+def _claim_of(settings: Settings, hold: msgspec.Raw) -> Claim | Problem:
+    try:
+        return claim_of(settings, decode_body(HoldRequest, hold))
+    except ProblemRaised as raised:
+        return raised.problem
