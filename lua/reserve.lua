@@ -130,8 +130,8 @@ local function times_of(run)
   return {
     answer = { 'held', now + ttl },
     expires = expires,
-    of_event = times,
-    of_record = times .. integer(ttl) .. ',',
+    of_event = times .. '"',
+    of_record = times .. integer(ttl) .. ',"',
     keep_ms = ttl + RETENTION_MS + LIVE_GRACE_MS,
   }
 end
@@ -147,11 +147,11 @@ local function make(key, customer, lines, fingerprint, times)
       count_customer(field, quantity)
     end
   end
-  local token, parts, count = string.sub(key, TOKEN_START), '"' .. fingerprint .. '",' .. lines[1] .. ']', #events + 1
-  local record = '["held",' .. customer .. times.of_record .. parts
+  local token, count = string.sub(key, TOKEN_START), #events + 1
+  local record = '["held",' .. customer .. times.of_record .. fingerprint .. '",' .. lines[1] .. ']'
   fresh[key] = record
   keep(key, record, times.keep_ms)
-  events[count] = '["' .. token .. '",' .. customer .. times.of_event .. parts
+  events[count] = '["' .. token .. '",' .. customer .. times.of_event .. fingerprint .. '",' .. lines[1] .. ']'
   deadlines[2 * count - 1] = times.expires
   deadlines[2 * count] = token
   return times.answer
@@ -184,7 +184,7 @@ local function refusals_in(told)
   local found = {}
   for position, answer in pairs(told) do
     if answer[1] ~= 'held' then
-      found[tostring(position)] = answer
+      found[tonumber(position)] = answer
     end
   end
   return found
@@ -210,8 +210,7 @@ end
 
 -- A refusal that was told before is told again; `group` learns of a new one.
 local function judge_in_group(group, position, run, times, name, customer, lines)
-  local key = integer(position)
-  local earlier = group.refusals[key]
+  local earlier = group.refusals[position]
   if earlier then
     return earlier
   end
@@ -219,7 +218,7 @@ local function judge_in_group(group, position, run, times, name, customer, lines
   if answer == times.answer then
     group.any_held = true
   elseif answer[1] ~= 'replayed' then
-    group.refusals[key] = answer
+    group.refusals[position] = answer
   end
   return answer
 end
@@ -246,7 +245,11 @@ end
 if #events > 0 then
   for key, group in pairs(groups) do
     if group.any_held then
-      remember(key, cjson.encode({ group.fingerprint, group.refusals }))
+      local told = {}
+      for position, answer in pairs(group.refusals) do
+        told[integer(position)] = answer
+      end
+      remember(key, cjson.encode({ group.fingerprint, told }))
     end
   end
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')
