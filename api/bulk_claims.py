@@ -25,14 +25,14 @@ from engine.settings import Settings
 from engine.stock import MAX_SKU_LENGTH, SKU_PATTERN
 
 
-class _Line(Line, frozen=True, forbid_unknown_fields=True):
+class _Line(Line, frozen=True, gc=False, forbid_unknown_fields=True):
     """A HoldLine but for the pattern of its SKU, and as the engine takes it."""
 
     sku: Annotated[str, Meta(min_length=1, max_length=MAX_SKU_LENGTH)]
     quantity: Quantity
 
 
-class _Wanted(Struct, frozen=True, forbid_unknown_fields=True):
+class _Wanted(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A HoldRequest but for the patterns of its texts."""
 
     lines: Annotated[tuple[_Line, ...], Meta(min_length=1, max_length=MAX_LINES)]

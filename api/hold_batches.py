@@ -38,7 +38,7 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
-class BatchItem(Struct, frozen=True, omit_defaults=True):
+class BatchItem(Struct, frozen=True, gc=False, omit_defaults=True):
     """What became of one hold of a batch: `hold` with status 201, otherwise `problem`."""
 
     status: Annotated[int, Meta(description="The status that this hold alone would have been answered", examples=[201])]
@@ -69,7 +69,10 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Bat
         resources.metrics.count_hold("reserve", outcome, times)
     following = iter(answers)
     ends = [next(following) if isinstance(claim, Claim) else claim for claim in claims]
-    results = [_result(index, end) for index, end in enumerate(ends)]
+    results = [
+        BatchItem(201, view(end.hold)) if isinstance(end, HoldAnswer) else _not_held(index, end)
+        for index, end in enumerate(ends)
+    ]
     return Reply(200, BatchResults(results), replayed=REPLAYED in outcomes)
 
 
@@ -113,9 +116,7 @@ def _named(
     ]
 
 
-def _result(index: int, outcome: HoldAnswer | Refused | Unavailable | Problem) -> BatchItem:
-    if isinstance(outcome, HoldAnswer):
-        return BatchItem(201, view(outcome.hold))
+def _not_held(index: int, outcome: Refused | Unavailable | Problem) -> BatchItem:
     problem = _problem(outcome)
     located = msgspec.structs.replace(problem, instance=f"{PATH}#/holds/{index}")
     return BatchItem(problem.status, problem=located)

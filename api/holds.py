@@ -58,14 +58,14 @@ Reference = Annotated[
 Ttl = Annotated[int, Meta(ge=1, le=MAX_TTL_S, description="Seconds", examples=[600])]
 
 
-class HoldLine(Line, frozen=True, forbid_unknown_fields=True):
+class HoldLine(Line, frozen=True, gc=False, forbid_unknown_fields=True):
     """Units of one SKU within a hold."""
 
     sku: Sku
     quantity: Quantity
 
 
-class HoldRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class HoldRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A hold to be made: all lines or none; the same SKU twice is summed. `ttl_s` defaults to the server's setting."""
 
     lines: Annotated[list[HoldLine], Meta(min_length=1, max_length=MAX_LINES)]
@@ -95,7 +95,7 @@ HOLD_EXAMPLE: dict[str, Any] = {
 }
 
 
-class HoldView(Struct, frozen=True):
+class HoldView(Struct, frozen=True, gc=False):
     """A hold."""
 
     id: str
@@ -109,7 +109,7 @@ class HoldView(Struct, frozen=True):
 NO_REFERENCE = CommitRequest()
 
 
-class Claim(Struct, frozen=True, array_like=True):
+class Claim(Struct, frozen=True, gc=False, array_like=True):
     """Units that a hold shall have, for whom and for how long."""
 
     lines: tuple[Line, ...]

@@ -26,14 +26,14 @@ class HoldStatus(enum.StrEnum):
     EXPIRED = "expired"
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """Units of one SKU within a hold."""
 
     sku: str
     quantity: int
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, gc=False):
     """A hold as it stood at one moment; times are ms since 1970 by Redis' clock."""
 
     token: str
@@ -48,7 +48,7 @@ class Hold(Struct, frozen=True):
         return ID_PREFIX + self.token
 
 
-class Reserve(Struct, frozen=True):
+class Reserve(Struct, frozen=True, gc=False):
     """A claim to be made. `token` names the hold; `lines` has each SKU once (see `sum_lines`).
 
     `fingerprint` is plain text, such as hexadecimal: it needs no escape in JSON. `also` are the tokens under which the
@@ -67,7 +67,7 @@ class Reserve(Struct, frozen=True):
     swept: bool = False
 
 
-class HoldAnswer(Struct, frozen=True):
+class HoldAnswer(Struct, frozen=True, gc=False):
     """A hold after an operation; `replayed` when this key had been answered before."""
 
     hold: Hold

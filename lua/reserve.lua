@@ -31,7 +31,14 @@ local function is_any_taken()
   return false
 end
 
-local texts = is_any_taken() and load_texts({ unpack(KEYS, BASE, LAST_NAME) }) or {}
+local texts = {}
+if is_any_taken() then
+  local names = {}
+  for name = BASE, LAST_NAME do
+    names[#names + 1] = KEYS[name]
+  end
+  texts = load_texts(names)
+end
 
 local wanted = {}
 for _, lines in ipairs(kinds_of_lines) do
