@@ -67,7 +67,7 @@ def _wanted_of(holds: list[msgspec.Raw]) -> list[_Wanted] | None:
     """
     try:
         wanted = _decode(b"[%b]" % b",".join(holds))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     skus = "".join([line.sku for each in wanted for line in each.lines])
     customers = "".join([each.customer_id or "" for each in wanted])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ def outline(answers: list[Any]) -> list[Any]:
 
 async def test_the_memory_of_a_group_tells_its_refusals_only(shard: Shard, redis: Redis) -> None:
     await create(shard, "A", 3)
-    await shard.reserve_group(batch([1, 5, 2]))
+    await asyncio.gather(*(shard.reserve_group(batch([1, 5, 2])) for _ in range(2)))
     memory = str(await redis.get(shard.keys.memory("group")))
     assert msgspec.json.decode(memory) == ["f", {"2": ["insufficient-stock", "A", 5, 2]}]
 
@@ -80,6 +81,13 @@ async def test_a_name_that_is_taken_is_found_wherever_it_stands_in_a_long_batch(
     *others, last = await shard.reserve_group([*fresh, reserve({"A": 1}, token="taken")])
     assert last == HoldAnswer(first.hold, replayed=True)
     assert all(isinstance(other, Refused) for other in others)
+
+
+async def test_guests_are_not_one_customer_whose_units_are_counted(shard: Shard, redis: Redis) -> None:
+    await create(shard, "A", 5, limit=2)
+    answers = await shard.reserve_group([reserve({"A": 2}), reserve({"A": 2})])
+    assert all(isinstance(answer, HoldAnswer) for answer in answers)
+    assert await redis.hlen(shard.keys.customers) == 0
 
 
 @pytest.mark.parametrize("customer", ['a"b', "a\\b", "a|b", "a/b", "[1]", "é\x7f\u2028", "\U0001f6d2", '"', "null"])
