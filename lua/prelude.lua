@@ -9,9 +9,10 @@
 -- KEYS[7] orphans    set      hold ids whose deadline passed while their record was gone
 -- KEYS[8] coupons    hash     coupon, or coupon|customer -> orders that it is counted for
 -- KEYS[9] payments   zset     order whose payment is not settled -> end of its payment window in ms
--- KEYS[10…]                   the keys of each operation, found through its base index
+-- KEYS[10…]                   the keys of the operations, found through a base index
 --
--- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], each operation [base, …] as its verb says
+-- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], these as the verb says: each [base, …] but for
+-- reserves
 --
 -- Answers now_ms, and in the order of the operations: how many of them in a row are answered alike, the number of that
 -- answer's parts, and those: a status first. It is flat because the server sets 16 KiB aside for every array within an

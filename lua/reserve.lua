@@ -21,10 +21,10 @@ local OTHERS, TTL, SWEPT, MEMORY, GROUP_MARK, OPERATIONS = 1, 2, 3, 4, 5, 6
 local WIDTH = 3 -- values of an operation within its run
 local GUEST = '""'
 
--- Most names are nobody's yet, which is told faster than nothing is read.
-local function is_any_taken()
+-- Most names are nobody's yet, which is told faster than nothing is read. Who may not ask that, reads.
+local function may_be_taken()
   for first = BASE, LAST_NAME, MAX_ARGS do
-    if redis.call('EXISTS', unpack(KEYS, first, math.min(first + MAX_ARGS - 1, LAST_NAME))) > 0 then
+    if redis.pcall('EXISTS', unpack(KEYS, first, math.min(first + MAX_ARGS - 1, LAST_NAME))) ~= 0 then
       return true
     end
   end
@@ -32,7 +32,7 @@ local function is_any_taken()
 end
 
 local texts = {}
-if is_any_taken() then
+if may_be_taken() then
   local names = {}
   for name = BASE, LAST_NAME do
     names[#names + 1] = KEYS[name]

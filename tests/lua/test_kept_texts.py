@@ -71,3 +71,13 @@ async def test_nothing_is_left_out_where_the_user_may_not_call_that_command(shar
         assert await redis.pttl(keys[-1]) > 60_000
     finally:
         await redis.execute_command("ACL", "SETUSER", "default", "+msetex")  # type: ignore[no-untyped-call]
+
+
+async def test_a_name_is_found_taken_where_the_user_may_not_ask_whether_it_exists(shard: Shard, redis: Redis) -> None:
+    (first,) = await held(shard, 1)
+    await redis.execute_command("ACL", "SETUSER", "default", "-exists")  # type: ignore[no-untyped-call]
+    try:
+        again = await shard.reserve(Reserve(first.hold.token, "f", None, 60_000, first.hold.lines))
+        assert again == HoldAnswer(first.hold, replayed=True)
+    finally:
+        await redis.execute_command("ACL", "SETUSER", "default", "+exists")  # type: ignore[no-untyped-call]
