@@ -6,10 +6,10 @@ is `<epoch>-<seq of its last event>`, counted by the script.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from redis.asyncio import Redis
 
 from engine.carts import CartRecord
@@ -17,10 +17,12 @@ from engine.errors import HoldfastError
 from engine.keys import Keys
 from engine.orders import OrderRecord
 
+MAX_CLAIMED = 2**31 - 1  # what PostgreSQL shows of a line as an integer
 MAX_AT_MS = 253_402_300_799_999  # the end of the year 9999, where PostgreSQL's and Python's calendars both still go
 
 Kind = Literal["reserve", "commit", "release", "extend", "expire", "adjust", "return", "cart", "order"]
 Lines = tuple[tuple[str, int], ...]
+Claims = tuple[tuple[str, Annotated[int, Meta(ge=1, le=MAX_CLAIMED)]], ...]
 MIXED = "trade"
 """The kind of an entry whose events are of several kinds, each told as [kind, body]."""
 
@@ -33,7 +35,7 @@ class Reserved(Struct, frozen=True, array_like=True):
     created_ms: int
     expires_ms: int
     fingerprint: str
-    lines: Lines
+    lines: Claims
 
 
 class Committed(Struct, frozen=True, array_like=True):
@@ -112,6 +114,11 @@ BODIES: dict[Kind, type[Body]] = {
     "order": OrderChanged,
 }
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(BODIES[kind]) for kind in get_args(Kind)}
+_RUN_DECODERS: dict[str, msgspec.json.Decoder[list[Any]]] = {
+    kind: msgspec.json.Decoder(list[BODIES[kind]])  # type: ignore[valid-type]
+    for kind in get_args(Kind)
+}
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_mixed = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 _decode_memories = msgspec.json.Decoder(list[tuple[str, str]]).decode
@@ -163,7 +170,7 @@ def read_event(epoch: int, seq: int, at_ms: int, kind: str, payload: bytes) -> E
         return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), f"no event is of kind {kind!r}")
     try:
         return Event(epoch, seq, at_ms, kind, decoder.decode(payload))  # type: ignore[arg-type]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         return Poison(epoch, seq, at_ms, kind, payload.decode(errors="replace"), str(error))
 
 
@@ -172,20 +179,38 @@ def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
     epoch, last_seq = (int(part) for part in entry_id.split("-"))
     try:
         kind, at_ms, count = fields["kind"], int(fields["at"]), int(fields["n"])
-        if kind == MIXED:
-            told = _decode_mixed(fields["events"])
-        else:
-            told = [(kind, raw) for raw in _decode_events(fields["events"])]
         memories = tuple(_decode_memories(fields["memories"])) if "memories" in fields else ()
+        bodies = _bodies(kind, fields["events"])
+        told = _told(kind, fields["events"]) if bodies is None else ()
     except (KeyError, ValueError, msgspec.DecodeError, RecursionError) as error:
         return _unreadable(epoch, last_seq, fields, repr(error))
     if not 0 <= at_ms <= MAX_AT_MS:
         return _unreadable(epoch, last_seq, fields, f"no calendar has a time of {at_ms} ms")
-    if len(told) != count or not told:
-        return _unreadable(epoch, last_seq, fields, f"{count} events announced, {len(told)} found")
+    found = len(told if bodies is None else bodies)
+    if found != count or not found:
+        return _unreadable(epoch, last_seq, fields, f"{count} events announced, {found} found")
     first = last_seq - count + 1
-    events = tuple(read_event(epoch, first + i, at_ms, of, bytes(part)) for i, (of, part) in enumerate(told))
-    return Entry(epoch, first, last_seq, events, memories, at_ms)
+    events: list[Event | Poison]
+    if bodies is None:
+        events = [read_event(epoch, seq, at_ms, of, bytes(part)) for seq, (of, part) in enumerate(told, first)]
+    else:
+        events = [Event(epoch, seq, at_ms, kind, body) for seq, body in enumerate(bodies, first)]  # type: ignore[arg-type]
+    return Entry(epoch, first, last_seq, tuple(events), memories, at_ms)
+
+
+def _bodies(kind: str, events: str) -> list[Body] | None:
+    """All events of an entry of one kind, at once; None where that cannot be and each is to be read for itself."""
+    decoder = _RUN_DECODERS.get(kind)
+    try:
+        return None if decoder is None else decoder.decode(events)
+    except _UNREADABLE:
+        return None
+
+
+def _told(kind: str, events: str) -> list[tuple[str, msgspec.Raw]]:
+    if kind == MIXED:
+        return _decode_mixed(events)
+    return [(kind, raw) for raw in _decode_events(events)]
 
 
 def _unreadable(epoch: int, last_seq: int, fields: dict[str, str], reason: str) -> Entry:

@@ -129,6 +129,8 @@ def test_one_event_that_does_not_fit_its_kind_is_poison_and_its_neighbours_are_n
     [
         ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A"]]]),
         ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A", "2"]]]),
+        ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A", 1], ["B", 0]]]),
+        ("reserve", ["t", "bob", 1_000, 61_000, "f", [["A", 2_147_483_648]]]),
         ("reserve", ["t", None, 1_000, 61_000, "f", []]),
         ("reserve", ["t", "bob", 1_000.5, 61_000, "f", []]),
         ("adjust", ["A", "many", "", "", 0, 0]),
