@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from engine.carts import CartRecord
 from engine.errors import HoldfastError
@@ -25,6 +25,7 @@ from engine.events import (
 from engine.holds import ID_PREFIX
 from engine.orders import OrderRecord
 from persistence import carts, orders
+from persistence.holds import lines_text
 from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import columns, queries
@@ -34,35 +35,37 @@ LEDGER_COLUMNS = (
     "sku", "shard", "epoch", "seq", "kind", "delta_available", "delta_reserved", "delta_sold", "reference", "reason",
     "at",
 )  # fmt: skip
-HOLD_COLUMNS = (
-    "id", "status", "customer_id", "created_at", "expires_at", "settled_at", "reference", "ttl_ms", "fingerprint",
-)  # fmt: skip
-LINE_COLUMNS = ("hold_id", "position", "sku", "quantity")
+
+LedgerRow = tuple[str, int, int, int, str, int, int, int, str | None, str | None, datetime]
 
 
 class MissingRow(HoldfastError):
     """An event speaks of a hold or a SKU that PostgreSQL has never heard of."""
 
 
-class _Hold(Struct):
+class HoldRow(NamedTuple):
+    """A hold as it is written; the fields are the table's columns."""
+
+    id: str
     status: str
-    customer: str
+    customer_id: str | None
     created_at: datetime
     expires_at: datetime
     settled_at: datetime | None
-    reference: str
+    reference: str | None
     ttl_ms: int
     fingerprint: str
-    lines: Lines
+    lines: str
 
 
 class Changes:
     """What a run of events amounts to: each hold, cart and order of it is written once, as it stands at the end."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self._ledger: list[tuple[str, int, int, str, int, int, int, str, str, datetime]] = []
+    def __init__(self, shard: int, events: Sequence[Event]) -> None:
+        self._shard = shard
+        self._ledger: list[LedgerRow] = []
         self._levels: list[tuple[str, int, datetime]] = []
-        self._made: dict[str, _Hold] = {}
+        self._made: dict[str, HoldRow] = {}
         self._settled: dict[str, tuple[str, str, datetime]] = {}
         self._extended: dict[str, datetime] = {}
         self._carts: dict[str, tuple[CartRecord, datetime]] = {}
@@ -95,23 +98,25 @@ class Changes:
 
     def _make(self, event: Event, body: Reserved) -> None:
         hold_id = ID_PREFIX + body.token
-        self._made[hold_id] = _Hold(
-            status="held",
-            customer=body.customer,
-            created_at=timestamp_of(body.created_ms),
-            expires_at=timestamp_of(body.expires_ms),
-            settled_at=None,
-            reference="",
-            ttl_ms=body.expires_ms - body.created_ms,
-            fingerprint=body.fingerprint,
-            lines=body.lines,
+        self._made[hold_id] = HoldRow(
+            hold_id,
+            "held",
+            body.customer or None,
+            timestamp_of(body.created_ms),
+            timestamp_of(body.expires_ms),
+            None,
+            None,
+            body.expires_ms - body.created_ms,
+            body.fingerprint,
+            lines_text(body.lines),
         )
         self._move(event, body.lines, (-1, 1, 0), hold_id)
 
     def _extend(self, body: Extended) -> None:
         hold_id, expires_at = ID_PREFIX + body.token, timestamp_of(body.expires_ms)
-        if hold_id in self._made:
-            self._made[hold_id].expires_at = expires_at
+        made = self._made.get(hold_id)
+        if made is not None:
+            self._made[hold_id] = made._replace(expires_at=expires_at)
         else:
             self._extended[hold_id] = expires_at
 
@@ -119,8 +124,8 @@ class Changes:
         at = timestamp_of(event.at_ms)
         if body.create:
             self._levels.append((body.sku, body.customer_limit, at))
-        row = (body.sku, event.epoch, event.seq, event.kind, body.delta, 0, 0, body.reference, body.reason, at)
-        self._ledger.append(row)
+        place = (body.sku, self._shard, event.epoch, event.seq)
+        self._ledger.append((*place, event.kind, body.delta, 0, 0, body.reference or None, body.reason or None, at))
 
     def _settle(
         self, event: Event, status: str, token: str, lines: Lines, signs: tuple[int, int, int], reference: str = ""
@@ -130,7 +135,7 @@ class Changes:
         if made is None:
             self._settled[hold_id] = (status, reference, at)
         else:
-            made.status, made.reference, made.settled_at = status, reference, at
+            self._made[hold_id] = made._replace(status=status, reference=reference or None, settled_at=at)
         self._move(event, lines, signs, reference or hold_id)
 
     def _move(
@@ -141,15 +146,15 @@ class Changes:
         reference: str,
         *,
         kind: str | None = None,
-        reason: str = "",
+        reason: str | None = None,
     ) -> None:
-        at = timestamp_of(event.at_ms)
-        available, reserved, sold = signs
-        for sku, quantity in lines:
-            deltas = (available * quantity, reserved * quantity, sold * quantity)
-            self._ledger.append((sku, event.epoch, event.seq, kind or event.kind, *deltas, reference, reason, at))
+        shard, epoch, seq, kind, at = self._shard, event.epoch, event.seq, kind or event.kind, timestamp_of(event.at_ms)
+        a, r, s = signs
+        for sku, units in lines:
+            row = (sku, shard, epoch, seq, kind, a * units, r * units, s * units, reference or None, reason or None, at)
+            self._ledger.append(row)
 
-    async def write(self, connection: Connection, shard: int, *, by_copy: bool = False) -> None:
+    async def write(self, connection: Connection, *, by_copy: bool = False) -> None:
         """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors.
 
         What may be there already is left as it is. `by_copy` takes all of it as new, at about half the cost: where
@@ -160,7 +165,7 @@ class Changes:
             await connection.execute(sql["insert_levels"], *columns(self._levels))
         if self._ledger:
             write_ledger = self._copy_ledger if by_copy else self._insert_ledger
-            await write_ledger(connection, shard)
+            await write_ledger(connection)
         if self._made:
             write_made = self._copy_made if by_copy else self._insert_made
             await write_made(connection)
@@ -170,20 +175,16 @@ class Changes:
         if self._orders:
             await orders.upsert(connection, self._orders)
 
-    async def _insert_ledger(self, connection: Connection, shard: int) -> None:
-        counts = await connection.fetchrow(queries("flush")["insert_ledger_events"], shard, *columns(self._ledger))
+    async def _insert_ledger(self, connection: Connection) -> None:
+        counts = await connection.fetchrow(queries("flush")["insert_ledger_events"], *columns(self._ledger))
         if counts is None or counts["skus"] != counts["moved"]:
             raise MissingRow(UNKNOWN_SKU)
 
-    async def _copy_ledger(self, connection: Connection, shard: int) -> None:
-        rows = [
-            (sku, shard, epoch, seq, kind, available, reserved, sold, reference or None, reason or None, at)
-            for sku, epoch, seq, kind, available, reserved, sold, reference, reason, at in self._ledger
-        ]
-        await connection.copy_records_to_table("stock_ledger", records=rows, columns=LEDGER_COLUMNS)
-        sums: dict[str, list[int]] = {}
-        for sku, _, _, _, available, reserved, sold, *_ in self._ledger:
-            of_sku = sums.setdefault(sku, [0, 0, 0])
+    async def _copy_ledger(self, connection: Connection) -> None:
+        await connection.copy_records_to_table("stock_ledger", records=self._ledger, columns=LEDGER_COLUMNS)
+        sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        for sku, _, _, _, _, available, reserved, sold, *_ in self._ledger:
+            of_sku = sums[sku]
             of_sku[0] += available
             of_sku[1] += reserved
             of_sku[2] += sold
@@ -194,36 +195,10 @@ class Changes:
             raise MissingRow(UNKNOWN_SKU)
 
     async def _insert_made(self, connection: Connection) -> None:
-        sql = queries("flush")
-        await connection.execute(sql["insert_holds"], *columns(self._made_holds("")))
-        await connection.execute(sql["insert_hold_lines"], *columns(self._made_lines()))
+        await connection.execute(queries("flush")["insert_holds"], *columns(list(self._made.values())))
 
     async def _copy_made(self, connection: Connection) -> None:
-        await connection.copy_records_to_table("holds", records=self._made_holds(None), columns=HOLD_COLUMNS)
-        await connection.copy_records_to_table("hold_lines", records=self._made_lines(), columns=LINE_COLUMNS)
-
-    def _made_holds(self, nothing: str | None) -> list[tuple[object, ...]]:
-        return [
-            (
-                hold_id,
-                hold.status,
-                hold.customer or nothing,
-                hold.created_at,
-                hold.expires_at,
-                hold.settled_at,
-                hold.reference or nothing,
-                hold.ttl_ms,
-                hold.fingerprint,
-            )
-            for hold_id, hold in self._made.items()
-        ]
-
-    def _made_lines(self) -> list[tuple[object, ...]]:
-        return [
-            (hold_id, position, sku, quantity)
-            for hold_id, hold in self._made.items()
-            for position, (sku, quantity) in enumerate(hold.lines)
-        ]
+        await connection.copy_records_to_table("holds", records=self._made.values(), columns=HoldRow._fields)
 
     async def _write_older(self, connection: Connection) -> None:
         sql = queries("flush")

@@ -101,7 +101,7 @@ def _changed_since_ms(entries: Sequence[Entry]) -> int:
         event.body.record.updated_ms
         for entry in entries
         for event in entry.events
-        if isinstance(event, Event) and isinstance(event.body, OrderChanged)
+        if event.kind == "order" and isinstance(event, Event) and isinstance(event.body, OrderChanged)
     )
     return max(0, min(MAX_AT_MS, *(entry.at_ms for entry in entries), *judged))
 
@@ -127,7 +127,7 @@ async def apply_events(connection: Connection, shard: int, events: Sequence[Even
     if len(events) >= MIN_COPIED_EVENTS:
         try:
             async with connection.transaction():
-                await Changes(events).write(connection, shard, by_copy=True)
+                await Changes(shard, events).write(connection, by_copy=True)
         except POISONOUS:
             log.warning("a run of %d events is not all new, or not all sound: each is judged for itself", len(events))
         else:
@@ -141,7 +141,7 @@ async def _insert_events(connection: Connection, shard: int, events: Sequence[Ev
         return []
     try:
         async with connection.transaction():
-            await Changes(events).write(connection, shard)
+            await Changes(shard, events).write(connection)
     except POISONOUS as error:
         if len(events) == 1:
             return [_poison(events[0], error)]

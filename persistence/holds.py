@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import asyncpg
+import msgspec
 
+from engine.events import Lines
 from engine.holds import ID_PREFIX, Hold, HoldStatus, Line
 from persistence.moments import ms_of
 from persistence.pool import Pool
 from persistence.sql import queries
+
+_decode_lines = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
+
+
+def lines_text(lines: Lines) -> str:
+    """What a hold claims, as its row has it."""
+    return msgspec.json.encode(lines).decode()
+
+
+def lines_of(row: asyncpg.Record) -> Lines:
+    """What the hold of this row claims."""
+    return _decode_lines(row["lines"])
 
 
 async def find(pool: Pool, token: str) -> Hold | None:
@@ -28,5 +42,5 @@ def _hold(row: asyncpg.Record) -> Hold:
         customer_id=row["customer_id"],
         created_ms=ms_of(row["created_at"]),
         expires_ms=ms_of(row["expires_at"]),
-        lines=tuple(Line(sku, quantity) for sku, quantity in zip(row["skus"], row["quantities"], strict=True)),
+        lines=tuple(Line(sku, quantity) for sku, quantity in lines_of(row)),
     )

@@ -14,6 +14,7 @@ from engine.orders import decode_order, kept_ms
 from engine.restore import LIVE_GRACE_MS, CouponCount, KeptCart, KeptHold, KeptMemory, KeptOrder
 from engine.settings import Settings
 from engine.stock import StockLevel
+from persistence.holds import lines_of
 from persistence.moments import ms_of
 from persistence.pool import Connection
 
@@ -60,7 +61,7 @@ def kept_hold(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptHold:
         expires_ms=expires_ms,
         ttl_ms=row["ttl_ms"],
         fingerprint=row["fingerprint"],
-        lines=tuple(zip(row["skus"], row["quantities"], strict=True)),
+        lines=lines_of(row),
     )
     # A live hold is kept long after its deadline, and if that was long ago, from now on: its units must not evaporate.
     is_live = status is HoldStatus.HELD

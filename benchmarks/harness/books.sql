@@ -18,7 +18,7 @@ ORDER BY sku LIMIT 10;
 -- name: against_holds
 -- SKUs whose reserved units are not those of the live holds.
 SELECT sku FROM stock_levels FULL JOIN (
-    SELECT sku, sum(quantity) AS held FROM holds JOIN hold_lines ON hold_id = id WHERE status = 'held' GROUP BY sku
+    SELECT sku, sum(quantity) AS held FROM holds CROSS JOIN LATERAL lines_of_hold(lines) WHERE status = 'held' GROUP BY sku
 ) AS live USING (sku)
 WHERE coalesce(reserved, 0) <> coalesce(held, 0)
 ORDER BY sku LIMIT 10;

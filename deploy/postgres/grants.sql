@@ -15,10 +15,10 @@ GRANT SELECT ON installation, flush_offsets, stock_levels, stock_ledger, holds, 
     TO holdfast_api;
 
 -- A worker applies the event log. Nobody changes or deletes what the ledger says.
-GRANT SELECT, INSERT ON stock_ledger, hold_lines, order_items TO holdfast_worker;
+GRANT SELECT, INSERT ON stock_ledger, order_items TO holdfast_worker;
 GRANT SELECT, INSERT, UPDATE ON flush_offsets, stock_levels, holds, orders, flush_quarantine TO holdfast_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON operation_memories, carts, flush_steps TO holdfast_worker;
-GRANT SELECT ON installation, catalogue_version, categories, products, variants, pricing_rules, coupons
+GRANT SELECT ON installation, hold_lines, catalogue_version, categories, products, variants, pricing_rules, coupons
     TO holdfast_worker;
 GRANT SELECT, DELETE ON catalogue_deletions, idempotency TO holdfast_worker;
 

@@ -29,7 +29,7 @@ ORDER BY sku LIMIT $1;
 SELECT sku, reserved, coalesce(held, 0) AS held
 FROM stock_levels FULL JOIN (
     SELECT sku, sum(quantity)::bigint AS held
-    FROM holds JOIN hold_lines ON hold_id = id WHERE status = 'held' GROUP BY sku
+    FROM holds CROSS JOIN LATERAL lines_of_hold(lines) WHERE status = 'held' GROUP BY sku
 ) AS live USING (sku)
 WHERE coalesce(reserved, 0) <> coalesce(held, 0)
 ORDER BY sku LIMIT $1;

@@ -37,10 +37,8 @@ ON CONFLICT (sku) DO NOTHING;
 WITH fresh AS (
     INSERT INTO stock_ledger
         (sku, shard, epoch, seq, kind, delta_available, delta_reserved, delta_sold, reference, reason, at)
-    SELECT sku, $1, epoch, seq, kind, available, reserved, sold, nullif(reference, ''), nullif(reason, ''), at
-    FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-                $9::text[], $10::text[], $11::timestamptz[])
-         AS given (sku, epoch, seq, kind, available, reserved, sold, reference, reason, at)
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
+                         $8::bigint[], $9::text[], $10::text[], $11::timestamptz[])
     ON CONFLICT DO NOTHING
     RETURNING sku, delta_available, delta_reserved, delta_sold, at
 ), sums AS (
@@ -73,22 +71,13 @@ RETURNING level.sku;
 
 -- name: insert_holds
 -- Holds made, as they stand at the end of what is applied together; one that is there is brought up to that.
-INSERT INTO holds (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)
-SELECT id, status, nullif(customer_id, ''), created_at, expires_at, settled_at, nullif(reference, ''), ttl_ms,
-       fingerprint
-FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-            $8::bigint[], $9::text[])
-     AS fresh (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint)
+INSERT INTO holds (id, status, customer_id, created_at, expires_at, settled_at, reference, ttl_ms, fingerprint, lines)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                     $7::text[], $8::bigint[], $9::text[], $10::text[])
 ON CONFLICT (id) DO UPDATE
 SET status = excluded.status, expires_at = excluded.expires_at, settled_at = excluded.settled_at,
     reference = excluded.reference
 WHERE holds.status = 'held' AND (excluded.status <> 'held' OR excluded.expires_at > holds.expires_at);
-
--- name: insert_hold_lines
--- What those holds claim.
-INSERT INTO hold_lines (hold_id, position, sku, quantity)
-SELECT * FROM unnest($1::text[], $2::smallint[], $3::text[], $4::integer[])
-ON CONFLICT (hold_id, position) DO NOTHING;
 
 -- name: settle_holds
 -- Older holds that ended.

@@ -16,18 +16,16 @@ SELECT sku, available, reserved, sold, received, customer_limit FROM stock_level
 
 -- name: list_holds
 -- Live holds, and those that ended so recently that a retry may still ask for them.
-SELECT holds.id, status, customer_id, created_at, expires_at, settled_at, ttl_ms, fingerprint,
-       array_agg(sku ORDER BY position) AS skus, array_agg(quantity ORDER BY position) AS quantities
-FROM holds JOIN hold_lines ON hold_id = holds.id
-WHERE status = 'held' OR settled_at > $1
-GROUP BY holds.id;
+SELECT id, status, customer_id, created_at, expires_at, settled_at, ttl_ms, fingerprint, lines
+FROM holds
+WHERE status = 'held' OR settled_at > $1;
 
 -- name: list_customers
 -- Units held and sold to each customer, where a limit counts them; what was sold and came back counts no more.
 SELECT sku, customer_id, sum(units)::bigint AS units
 FROM (
     SELECT sku, customer_id, quantity AS units
-    FROM holds JOIN hold_lines ON hold_id = id
+    FROM holds CROSS JOIN LATERAL lines_of_hold(lines)
     WHERE status IN ('held', 'committed') AND customer_id IS NOT NULL
     UNION ALL
     SELECT sku, customer_id, -quantity

@@ -29,11 +29,9 @@ SELECT id, (extract(epoch FROM expires_at) * 1000)::bigint AS expires_ms FROM ho
 
 -- name: list_tail_holds
 -- Some live holds, and those that ended since then.
-SELECT holds.id, status, customer_id, created_at, expires_at, settled_at, ttl_ms, fingerprint,
-       array_agg(sku ORDER BY position) AS skus, array_agg(quantity ORDER BY position) AS quantities
-FROM holds JOIN hold_lines ON hold_id = holds.id
-WHERE holds.id = ANY ($1::text[]) OR (status <> 'held' AND settled_at >= $2)
-GROUP BY holds.id;
+SELECT id, status, customer_id, created_at, expires_at, settled_at, ttl_ms, fingerprint, lines
+FROM holds
+WHERE id = ANY ($1::text[]) OR (status <> 'held' AND settled_at >= $2);
 
 -- name: list_tail_customers
 -- What the movements after an event came to for each customer, where a limit counts units: those held and sold together.

@@ -25,8 +25,8 @@ MAY: dict[str, dict[str, str]] = {
     | dict.fromkeys(("catalogue_deletions", "idempotency"), "ra")
     | {"catalogue_version": "rw", "api_keys": "r", "installation": "r", "flush_offsets": "r"}
     | dict.fromkeys(("stock_levels", "stock_ledger", "holds", "hold_lines", "orders"), "r"),
-    "holdfast_worker": dict.fromkeys((*CATALOGUE, "catalogue_version", "installation"), "r")
-    | dict.fromkeys(("stock_ledger", "hold_lines", "order_items"), "ra")
+    "holdfast_worker": dict.fromkeys((*CATALOGUE, "catalogue_version", "installation", "hold_lines"), "r")
+    | dict.fromkeys(("stock_ledger", "order_items"), "ra")
     | dict.fromkeys(("flush_offsets", "stock_levels", "holds", "orders", "flush_quarantine"), "raw")
     | dict.fromkeys(("operation_memories", "carts", "flush_steps"), "rawd")
     | dict.fromkeys(("catalogue_deletions", "idempotency"), "rd"),

@@ -30,7 +30,7 @@ from tests.system import System
 T = TypeVar("T")
 
 SKUS = ("A", "B", "LIMITED", "NEVER")
-TABLES = "stock_levels, stock_ledger, holds, hold_lines, operation_memories, flush_quarantine, flush_offsets"
+TABLES = "stock_levels, stock_ledger, holds, operation_memories, flush_quarantine, flush_offsets"
 
 skus = st.sampled_from(("A", "A", "A", "A", "B", "B", "LIMITED", "LIMITED", "LIMITED", "NEVER"))
 lines = st.lists(st.tuples(skus, st.sampled_from([1, 1, 1, 2, 3])), min_size=1, max_size=3)

@@ -156,7 +156,6 @@ async def test_an_event_that_postgresql_refuses_is_set_aside_alone(system: Syste
     await system.create("A", 10)
     holds = [await system.hold("A") for _ in range(5)]
     await system.flush()
-    await system.pool.execute("DELETE FROM hold_lines WHERE hold_id = $1", holds[2].hold.id)
     await system.pool.execute("DELETE FROM holds WHERE id = $1", holds[2].hold.id)
     for answer in holds:
         await system.shard.commit(answer.hold.token)

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from persistence import migrate as migration
+from persistence.holds import lines_of
 from persistence.migrate import MigrationError, migrate
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +43,16 @@ async def execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
-async def tables(url: str) -> set[str]:
+async def fetch(url: str, query: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(url)
     try:
-        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return await connection.fetch(query)
     finally:
         await connection.close()
+
+
+async def tables(url: str) -> set[str]:
+    rows = await fetch(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {row["tablename"] for row in rows}
 
 
@@ -98,3 +103,35 @@ async def test_a_database_that_is_newer_than_the_program_is_refused(clean_databa
     )
     with pytest.raises(MigrationError, match=r"newer than this program: it has 9999_of_tomorrow\.sql"):
         await migrate(clean_database_url)
+
+
+async def test_the_lines_of_holds_that_were_there_before_they_moved_are_found_where_they_were(
+    bare_url: str, folder: Path
+) -> None:
+    later = [folder / name for name in NAMES if name >= "0009"]
+    texts = [path.read_text() for path in later]
+    for path in later:
+        path.unlink()
+    await migrate(bare_url)
+    await execute(
+        bare_url,
+        "INSERT INTO holds (id, status, created_at, expires_at, ttl_ms, fingerprint)"
+        " VALUES ('hold_a', 'held', now(), now(), 1, 'f'), ('hold_b', 'held', now(), now(), 1, 'f'),"
+        " ('hold_none', 'held', now(), now(), 1, 'f')",
+        "INSERT INTO hold_lines (hold_id, position, sku, quantity)"
+        " VALUES ('hold_b', 1, 'A', 2147483647), ('hold_b', 0, 'B:1.x_-', 1), ('hold_a', 0, '„\"\\', 10000)",
+        "INSERT INTO stock_ledger (sku, shard, epoch, seq, kind, delta_available, delta_reserved, delta_sold, at)"
+        " VALUES ('A', 0, 3, 42, 'reserve', -1, 1, 0, now())",
+    )
+    lines = "SELECT hold_id, position, sku, quantity FROM hold_lines ORDER BY hold_id, position"
+    before = await fetch(bare_url, lines), await fetch(bare_url, "SELECT sku, event_id FROM stock_ledger")
+    for path, text in zip(later, texts, strict=True):
+        path.write_text(text)
+    await migrate(bare_url)
+    assert before == (await fetch(bare_url, lines), await fetch(bare_url, "SELECT sku, event_id FROM stock_ledger"))
+    held = {row["id"]: lines_of(row) for row in await fetch(bare_url, "SELECT id, lines FROM holds")}
+    assert held == {
+        "hold_a": (('„"\\', 10_000),),
+        "hold_b": (("B:1.x_-", 1), ("A", 2_147_483_647)),
+        "hold_none": (),
+    }
