@@ -12,6 +12,7 @@ from typing import Literal
 import asyncpg
 from msgspec import Struct
 
+from persistence.moments import timestamp_of
 from persistence.pool import CONNECT_TIMEOUT_S, Pool
 from persistence.sql import queries
 
@@ -93,4 +94,6 @@ async def hear_revocations(
 
 
 def _key(row: asyncpg.Record) -> ApiKey:
-    return ApiKey(row["id"], row["name"], row["scope"], row["created_at"], row["revoked_at"])
+    revoked_ms = row["revoked_at"]
+    revoked_at = None if revoked_ms is None else timestamp_of(revoked_ms)
+    return ApiKey(row["id"], row["name"], row["scope"], timestamp_of(row["created_at"]), revoked_at)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import msgspec
 
 from engine.carts import ID_PREFIX, CartRecord
-from persistence.moments import timestamp_of
 from persistence.pool import Connection, Pool
 from persistence.sql import columns, queries
 
 PURGED_AT_ONCE = 5_000
 
 
-async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, datetime]]) -> None:
-    """Write carts by token, each with the time of its change; a version that is not newer changes nothing."""
+async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, int]]) -> None:
+    """Write carts by token, each with the ms of its change; a version that is not newer changes nothing."""
     rows = [
         (
             ID_PREFIX + token,
@@ -24,10 +22,10 @@ async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, d
             record.status,
             record.version,
             msgspec.json.encode(record).decode(),
-            timestamp_of(record.expires_ms),
-            changed_at,
+            record.expires_ms,
+            changed_ms,
         )
-        for token, (record, changed_at) in carts.items()
+        for token, (record, changed_ms) in carts.items()
     ]
     await connection.execute(queries("carts")["upsert_carts"], *columns(rows))
 

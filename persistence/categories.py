@@ -6,7 +6,6 @@ import asyncpg
 
 from engine.catalogue import Category
 from engine.errors import HoldfastError
-from persistence.moments import ms_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -52,6 +51,6 @@ def _category(row: asyncpg.Record) -> Category:
         parent_id=row["parent_id"],
         position=row["position"],
         version=row["version"],
-        created_ms=ms_of(row["created_at"]),
-        updated_ms=ms_of(row["updated_at"]),
+        created_ms=row["created_at"],
+        updated_ms=row["updated_at"],
     )

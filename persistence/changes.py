@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any
 
 from engine.carts import CartRecord
 from engine.errors import HoldfastError
@@ -26,7 +25,6 @@ from engine.holds import ID_PREFIX
 from engine.orders import OrderRecord
 from persistence import carts, orders
 from persistence.holds import lines_text
-from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import columns, queries
 
@@ -36,26 +34,19 @@ LEDGER_COLUMNS = (
     "at",
 )  # fmt: skip
 
-LedgerRow = tuple[str, int, int, int, str, int, int, int, str | None, str | None, datetime]
+HOLD_COLUMNS = (
+    "id", "status", "customer_id", "created_at", "expires_at", "settled_at", "reference", "ttl_ms", "fingerprint",
+    "lines",
+)  # fmt: skip
+STATUS, EXPIRES_AT, SETTLED_AT, REFERENCE = (
+    HOLD_COLUMNS.index(name) for name in ("status", "expires_at", "settled_at", "reference")
+)
+
+LedgerRow = tuple[str, int, int, int, str, int, int, int, str | None, str | None, int]
 
 
 class MissingRow(HoldfastError):
     """An event speaks of a hold or a SKU that PostgreSQL has never heard of."""
-
-
-class HoldRow(NamedTuple):
-    """A hold as it is written; the fields are the table's columns."""
-
-    id: str
-    status: str
-    customer_id: str | None
-    created_at: datetime
-    expires_at: datetime
-    settled_at: datetime | None
-    reference: str | None
-    ttl_ms: int
-    fingerprint: str
-    lines: str
 
 
 class Changes:
@@ -64,11 +55,11 @@ class Changes:
     def __init__(self, shard: int, events: Sequence[Event]) -> None:
         self._shard = shard
         self._ledger: list[LedgerRow] = []
-        self._levels: list[tuple[str, int, datetime]] = []
-        self._made: dict[str, HoldRow] = {}
-        self._settled: dict[str, tuple[str, str, datetime]] = {}
-        self._extended: dict[str, datetime] = {}
-        self._carts: dict[str, tuple[CartRecord, datetime]] = {}
+        self._levels: list[tuple[str, int, int]] = []
+        self._made: dict[str, list[Any]] = {}
+        self._settled: dict[str, tuple[str, str, int]] = {}
+        self._extended: dict[str, int] = {}
+        self._carts: dict[str, tuple[CartRecord, int]] = {}
         self._orders: dict[str, OrderRecord] = {}
         for event in events:
             self._fold(event)
@@ -92,36 +83,36 @@ class Changes:
                 # Of the things that happen to stock this is an adjustment, whose reason tells of the order.
                 self._move(event, body.lines, (1, 0, -1), body.reference, kind="adjust", reason=body.reason)
             case CartChanged():
-                self._carts[body.token] = (body.record, timestamp_of(event.at_ms))
+                self._carts[body.token] = (body.record, event.at_ms)
             case OrderChanged():
                 self._orders[body.token] = body.record
 
     def _make(self, event: Event, body: Reserved) -> None:
         hold_id = ID_PREFIX + body.token
-        self._made[hold_id] = HoldRow(
+        self._made[hold_id] = [
             hold_id,
             "held",
             body.customer or None,
-            timestamp_of(body.created_ms),
-            timestamp_of(body.expires_ms),
+            body.created_ms,
+            body.expires_ms,
             None,
             None,
             body.expires_ms - body.created_ms,
             body.fingerprint,
             lines_text(body.lines),
-        )
+        ]
         self._move(event, body.lines, (-1, 1, 0), hold_id)
 
     def _extend(self, body: Extended) -> None:
-        hold_id, expires_at = ID_PREFIX + body.token, timestamp_of(body.expires_ms)
+        hold_id, expires_at = ID_PREFIX + body.token, body.expires_ms
         made = self._made.get(hold_id)
         if made is not None:
-            self._made[hold_id] = made._replace(expires_at=expires_at)
+            made[EXPIRES_AT] = expires_at
         else:
             self._extended[hold_id] = expires_at
 
     def _adjust(self, event: Event, body: Adjusted) -> None:
-        at = timestamp_of(event.at_ms)
+        at = event.at_ms
         if body.create:
             self._levels.append((body.sku, body.customer_limit, at))
         place = (body.sku, self._shard, event.epoch, event.seq)
@@ -130,12 +121,12 @@ class Changes:
     def _settle(
         self, event: Event, status: str, token: str, lines: Lines, signs: tuple[int, int, int], reference: str = ""
     ) -> None:
-        hold_id, at = ID_PREFIX + token, timestamp_of(event.at_ms)
+        hold_id, at = ID_PREFIX + token, event.at_ms
         made = self._made.get(hold_id)
         if made is None:
             self._settled[hold_id] = (status, reference, at)
         else:
-            self._made[hold_id] = made._replace(status=status, reference=reference or None, settled_at=at)
+            made[STATUS], made[REFERENCE], made[SETTLED_AT] = status, reference or None, at
         self._move(event, lines, signs, reference or hold_id)
 
     def _move(
@@ -148,7 +139,7 @@ class Changes:
         kind: str | None = None,
         reason: str | None = None,
     ) -> None:
-        shard, epoch, seq, kind, at = self._shard, event.epoch, event.seq, kind or event.kind, timestamp_of(event.at_ms)
+        shard, epoch, seq, kind, at = self._shard, event.epoch, event.seq, kind or event.kind, event.at_ms
         a, r, s = signs
         for sku, units in lines:
             row = (sku, shard, epoch, seq, kind, a * units, r * units, s * units, reference or None, reason or None, at)
@@ -195,10 +186,10 @@ class Changes:
             raise MissingRow(UNKNOWN_SKU)
 
     async def _insert_made(self, connection: Connection) -> None:
-        await connection.execute(queries("flush")["insert_holds"], *columns(list(self._made.values())))
+        await connection.execute(queries("flush")["insert_holds"], *columns(self._made.values()))
 
     async def _copy_made(self, connection: Connection) -> None:
-        await connection.copy_records_to_table("holds", records=self._made.values(), columns=HoldRow._fields)
+        await connection.copy_records_to_table("holds", records=self._made.values(), columns=HOLD_COLUMNS)
 
     async def _write_older(self, connection: Connection) -> None:
         sql = queries("flush")
@@ -206,7 +197,7 @@ class Changes:
         if older and await connection.fetchval(sql["count_holds"], list(older)) != len(older):
             raise MissingRow("an event speaks of a hold that was never made")
         if self._extended:
-            await connection.execute(sql["extend_holds"], *columns(list(self._extended.items())))
+            await connection.execute(sql["extend_holds"], *columns(self._extended.items()))
         if self._settled:
             settled = [(hold_id, *ending) for hold_id, ending in self._settled.items()]
             await connection.execute(sql["settle_holds"], *columns(settled))

@@ -6,7 +6,6 @@ import asyncpg
 
 from engine.coupons import Coupon
 from engine.errors import HoldfastError
-from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -41,8 +40,8 @@ async def _write(connection: Connection, query: str, coupon: Coupon) -> Coupon:
         coupon.usage_limit,
         coupon.per_customer_limit,
         coupon.applicable_products,
-        None if coupon.starts_ms is None else timestamp_of(coupon.starts_ms),
-        None if coupon.ends_ms is None else timestamp_of(coupon.ends_ms),
+        coupon.starts_ms,
+        coupon.ends_ms,
         coupon.version,
     )
     if row is None:
@@ -61,10 +60,10 @@ def _coupon(row: asyncpg.Record) -> Coupon:
         usage_limit=row["usage_limit"],
         per_customer_limit=row["per_customer_limit"],
         applicable_products=None if products is None else tuple(products),
-        starts_ms=None if row["starts_at"] is None else ms_of(row["starts_at"]),
-        ends_ms=None if row["ends_at"] is None else ms_of(row["ends_at"]),
+        starts_ms=row["starts_at"],
+        ends_ms=row["ends_at"],
         position=row["position"],
         version=row["version"],
-        created_ms=ms_of(row["created_at"]),
-        updated_ms=ms_of(row["updated_at"]),
+        created_ms=row["created_at"],
+        updated_ms=row["updated_at"],
     )

@@ -14,7 +14,6 @@ from engine.errors import HoldfastError
 from engine.events import MAX_AT_MS, Entry, Event, LogGap, OrderChanged, Poison, entries_after
 from engine.keys import Keys
 from persistence.changes import Changes, MissingRow
-from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -68,7 +67,7 @@ async def drain_once(connection: Connection, redis: Redis, keys: Keys, max_event
         quarantined = await _apply_entries(connection, keys.shard, entries)
         fresh = Offset(offset.epoch, entries[-1].last_seq)
         place = (keys.shard, offset.epoch, offset.seq, fresh.seq)
-        await connection.execute(sql["step_offset"], *place, timestamp_of(_changed_since_ms(entries)))
+        await connection.execute(sql["step_offset"], *place, _changed_since_ms(entries))
     return Drained(fresh, fresh.seq - offset.seq, quarantined)
 
 
@@ -112,10 +111,10 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
     poison += await apply_events(connection, shard, events)
     sql = queries("flush")
     for event in poison:
-        place = (shard, event.epoch, event.seq, timestamp_of(event.at_ms))
+        place = (shard, event.epoch, event.seq, event.at_ms)
         told = (_storable(text) for text in (event.kind, event.payload, event.reason))
         await connection.execute(sql["insert_poison"], *place, *told)
-    memories = {token: (memory, timestamp_of(entry.at_ms)) for entry in entries for token, memory in entry.memories}
+    memories = {token: (memory, entry.at_ms) for entry in entries for token, memory in entry.memories}
     if memories:
         texts, times = [memory for memory, _ in memories.values()], [at for _, at in memories.values()]
         await connection.execute(sql["insert_memories"], shard, list(memories), texts, times)

@@ -7,7 +7,6 @@ import msgspec
 
 from engine.events import Lines
 from engine.holds import ID_PREFIX, Hold, HoldStatus, Line
-from persistence.moments import ms_of
 from persistence.pool import Pool
 from persistence.sql import queries
 
@@ -40,7 +39,7 @@ def _hold(row: asyncpg.Record) -> Hold:
         token=row["id"].removeprefix(ID_PREFIX),
         status=HoldStatus(row["status"]),
         customer_id=row["customer_id"],
-        created_ms=ms_of(row["created_at"]),
-        expires_ms=ms_of(row["expires_at"]),
+        created_ms=row["created_at"],
+        expires_ms=row["expires_at"],
         lines=tuple(Line(sku, quantity) for sku, quantity in lines_of(row)),
     )

@@ -15,7 +15,6 @@ from engine.restore import LIVE_GRACE_MS, CouponCount, KeptCart, KeptHold, KeptM
 from engine.settings import Settings
 from engine.stock import StockLevel
 from persistence.holds import lines_of
-from persistence.moments import ms_of
 from persistence.pool import Connection
 
 PART_ROWS = 1_000
@@ -53,11 +52,11 @@ def coupon_count(row: asyncpg.Record) -> CouponCount:
 
 
 def kept_hold(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptHold:
-    status, expires_ms = HoldStatus(row["status"]), ms_of(row["expires_at"])
+    status, expires_ms = HoldStatus(row["status"]), row["expires_at"]
     record = HoldRecord(
         status=status,
         customer=row["customer_id"] or "",
-        created_ms=ms_of(row["created_at"]),
+        created_ms=row["created_at"],
         expires_ms=expires_ms,
         ttl_ms=row["ttl_ms"],
         fingerprint=row["fingerprint"],
@@ -65,12 +64,12 @@ def kept_hold(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptHold:
     )
     # A live hold is kept long after its deadline, and if that was long ago, from now on: its units must not evaporate.
     is_live = status is HoldStatus.HELD
-    ended_ms = max(expires_ms + LIVE_GRACE_MS, now_ms) if is_live else ms_of(row["settled_at"])
+    ended_ms = max(expires_ms + LIVE_GRACE_MS, now_ms) if is_live else row["settled_at"]
     return KeptHold(row["id"].removeprefix(ID_PREFIX), record, keep_ms(ended_ms, now_ms, retention_ms))
 
 
 def kept_memory(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptMemory:
-    return KeptMemory(row["token"], row["memory"], keep_ms(ms_of(row["at"]), now_ms, retention_ms))
+    return KeptMemory(row["token"], row["memory"], keep_ms(row["at"], now_ms, retention_ms))
 
 
 def kept_cart(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptCart:
@@ -78,7 +77,7 @@ def kept_cart(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptCart:
     if record.status in ("open", "paying"):
         kept = keep_ms(record.expires_ms, now_ms, 0)
     else:
-        kept = keep_ms(ms_of(row["updated_at"]), now_ms, retention_ms)
+        kept = keep_ms(row["updated_at"], now_ms, retention_ms)
     return KeptCart(row["id"].removeprefix(carts.ID_PREFIX), record, kept)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import msgspec
 from msgspec import Struct
 
 from engine import carts
 from engine.orders import ID_PREFIX, Order, OrderItem, OrderRecord, decode_order
-from persistence.moments import timestamp_of
 from persistence.pool import Connection, Pool
 from persistence.sql import columns, queries
 
@@ -78,19 +76,15 @@ def _row(token: str, record: OrderRecord) -> tuple[object, ...]:
         record.is_coupon_counted,
         payment.status,
         payment.transaction_id,
-        _window_end(payment.until_ms),
+        payment.until_ms or None,
         record.stock,
         record.tracking_number,
         record.refund_reason,
         record.version,
         msgspec.json.encode(record).decode(),
-        timestamp_of(record.created_ms),
-        timestamp_of(record.updated_ms),
+        record.created_ms,
+        record.updated_ms,
     )
-
-
-def _window_end(until_ms: int) -> datetime | None:
-    return timestamp_of(until_ms) if until_ms else None
 
 
 def _item_row(order_id: str, position: int, item: OrderItem) -> tuple[object, ...]:

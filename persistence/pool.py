@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import asyncpg
 
+from persistence.moments import give_and_take_ms
+
 # As text, because asyncpg's classes take type arguments only in its stubs.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -29,7 +31,8 @@ FAULTS = (
 async def connect(database_url: str, size: int) -> Pool:
     """A pool of at most `size` connections; raises one of FAULTS when the database is out of reach.
 
-    A transaction whose client stalls is ended by the server, so that a stopped drainer cannot keep its lock.
+    A transaction whose client stalls is ended by the server, so that a stopped drainer cannot keep its lock. Timestamps
+    are ms since 1970 in both directions.
     """
     return await asyncpg.create_pool(
         database_url,
@@ -37,6 +40,7 @@ async def connect(database_url: str, size: int) -> Pool:
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
+        init=give_and_take_ms,
         server_settings={
             "application_name": "holdfast",
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),

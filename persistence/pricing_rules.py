@@ -6,7 +6,6 @@ import asyncpg
 
 from engine.errors import HoldfastError
 from engine.pricing import Rule
-from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -45,8 +44,8 @@ async def _write(connection: Connection, query: str, rule: Rule) -> Rule:
         rule.product_id,
         rule.variant_id,
         rule.category_id,
-        None if rule.starts_ms is None else timestamp_of(rule.starts_ms),
-        None if rule.ends_ms is None else timestamp_of(rule.ends_ms),
+        rule.starts_ms,
+        rule.ends_ms,
         rule.percent,
         rule.amount,
         rule.price,
@@ -73,8 +72,8 @@ def _rule(row: asyncpg.Record) -> Rule:
         product_id=row["product_id"],
         variant_id=row["variant_id"],
         category_id=row["category_id"],
-        starts_ms=None if row["starts_at"] is None else ms_of(row["starts_at"]),
-        ends_ms=None if row["ends_at"] is None else ms_of(row["ends_at"]),
+        starts_ms=row["starts_at"],
+        ends_ms=row["ends_at"],
         percent=row["percent"],
         amount=row["amount"],
         price=row["price"],
@@ -82,6 +81,6 @@ def _rule(row: asyncpg.Record) -> Rule:
         get_quantity=row["get_quantity"],
         position=row["position"],
         version=row["version"],
-        created_ms=ms_of(row["created_at"]),
-        updated_ms=ms_of(row["updated_at"]),
+        created_ms=row["created_at"],
+        updated_ms=row["updated_at"],
     )

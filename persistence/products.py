@@ -7,7 +7,6 @@ import msgspec
 
 from engine.catalogue import AttributeValue, Product, ProductStatus
 from engine.errors import HoldfastError
-from persistence.moments import ms_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -73,6 +72,6 @@ def product_of(row: asyncpg.Record) -> Product:
         attributes=decode_attributes(row["attributes"]),
         position=row["position"],
         version=row["version"],
-        created_ms=ms_of(row["created_at"]),
-        updated_ms=ms_of(row["updated_at"]),
+        created_ms=row["created_at"],
+        updated_ms=row["updated_at"],
     )

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from engine.events import Event, Poison, read_entry, read_event
 from persistence.flush import apply_events
-from persistence.moments import ms_of
+from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Pool
 from persistence.sql import queries
 
@@ -83,9 +83,9 @@ def _read(row: asyncpg.Record) -> Quarantined:
         row["shard"],
         row["epoch"],
         row["seq"],
-        row["happened_at"],
+        timestamp_of(row["happened_at"]),
         row["kind"],
         row["payload"],
         row["reason"],
-        row["at"],
+        timestamp_of(row["at"]),
     )

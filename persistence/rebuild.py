@@ -25,7 +25,6 @@ from persistence.kept import (
     level_of,
     units_of_customer,
 )
-from persistence.moments import timestamp_of
 from persistence.pool import Connection
 from persistence.sql import queries
 
@@ -110,8 +109,8 @@ async def _put_back(
     """Write everything that PostgreSQL knows at this moment; returns `begun` with the counts of it."""
     sql = queries("rebuild")
     now_ms, retention_ms = await restorer.now_ms(), settings.retention_s * 1000
-    now, since = timestamp_of(now_ms), timestamp_of(now_ms - retention_ms)
-    live_since = timestamp_of(now_ms - retention_ms - LIVE_KEPT_MS)
+    since_ms = now_ms - retention_ms
+    live_since_ms = since_ms - LIVE_KEPT_MS
 
     def parts(query: str, read: Callable[[asyncpg.Record], T], *arguments: object) -> AsyncIterator[list[T]]:
         return in_parts(connection, sql[query], read, *arguments)
@@ -119,16 +118,16 @@ async def _put_back(
     return replace(
         begun,
         skus=await restorer.put_levels(parts("list_levels", level_of)),
-        holds=await restorer.put_holds(parts("list_holds", lambda row: kept_hold(row, now_ms, retention_ms), since)),
+        holds=await restorer.put_holds(parts("list_holds", lambda row: kept_hold(row, now_ms, retention_ms), since_ms)),
         customers=await restorer.put_customers(parts("list_customers", units_of_customer)),
         memories=await restorer.put_memories(
-            parts("list_memories", lambda row: kept_memory(row, now_ms, retention_ms), keys.shard, since)
+            parts("list_memories", lambda row: kept_memory(row, now_ms, retention_ms), keys.shard, since_ms)
         ),
         carts=await restorer.put_carts(
-            parts("list_carts", lambda row: kept_cart(row, now_ms, retention_ms), now, since)
+            parts("list_carts", lambda row: kept_cart(row, now_ms, retention_ms), now_ms, since_ms)
         ),
         orders=await restorer.put_orders(
-            parts("list_orders", lambda row: kept_order(row, now_ms, settings), since, live_since, list(TERMINAL))
+            parts("list_orders", lambda row: kept_order(row, now_ms, settings), since_ms, live_since_ms, list(TERMINAL))
         ),
         coupons=await restorer.put_coupon_counts(parts("list_coupon_counts", coupon_count)),
     )

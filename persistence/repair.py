@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from typing import Literal, TypeVar
 
 import asyncpg
@@ -28,7 +27,6 @@ from persistence.kept import (
     level_of,
     units_of_customer,
 )
-from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Connection
 from persistence.rebuild import Begun, begin_epoch, open_epoch, refill
 from persistence.sql import queries
@@ -51,11 +49,11 @@ class Diverged(HoldfastError):
 
 
 class Tail(Struct, frozen=True):
-    """The events of an epoch after `after_seq`; no record that they changed carries an earlier time than `since`."""
+    """The events of an epoch after `after_seq`; no record that they changed carries an earlier time than `since_ms`."""
 
     epoch: int
     after_seq: int
-    since: datetime
+    since_ms: int
 
 
 async def mend_shard(
@@ -74,7 +72,7 @@ async def mend_shard(
             explain(f"Redis lacks {behind} events that PostgreSQL knows and is being repaired")
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 now_ms = await restorer.now_ms()
-                tail = await _tail(connection, keys, begun, timestamp_of(now_ms - settings.retention_s * 1000))
+                tail = await _tail(connection, keys, begun, now_ms - settings.retention_s * 1000)
                 await _Repair(connection, redis, keys, settings, tail, now_ms).run()
         await restorer.end_log()
         await open_epoch(connection, restorer, begun)
@@ -86,7 +84,7 @@ async def mend_shard(
     return "repaired" if behind else "advanced"
 
 
-async def _tail(connection: Connection, keys: Keys, begun: Begun, remembered_since: datetime) -> Tail:
+async def _tail(connection: Connection, keys: Keys, begun: Begun, remembered_since_ms: int) -> Tail:
     """What PostgreSQL knows beyond Redis. Raises Diverged where it cannot tell what that changed."""
     sql, left, offset = queries("repair"), begun.left, begun.offset
     if offset.epoch != left.epoch or offset.seq < left.seq:
@@ -96,7 +94,7 @@ async def _tail(connection: Connection, keys: Keys, begun: Begun, remembered_sin
     row = await connection.fetchrow(sql["read_tail"], keys.shard, offset.epoch, left.seq)
     if row is None or row["after_seq"] is None or row["after_seq"] > left.seq or row["seq"] != offset.seq:
         raise Diverged("that was too long ago")
-    if row["since"] <= remembered_since:
+    if row["since"] <= remembered_since_ms:
         raise Diverged("some of it is older than what Redis remembers")
     if await connection.fetchval(sql["count_set_aside"], keys.shard, offset.epoch):
         raise Diverged("some of the log was set aside")
@@ -158,7 +156,7 @@ class _Repair:
                 wanted.append(hold_id)
         kept: list[KeptHold] = [
             kept_hold(row, self._now_ms, self._retention_ms)
-            for row in await self._fetch("list_tail_holds", wanted, self._tail.since)
+            for row in await self._fetch("list_tail_holds", wanted, self._tail.since_ms)
         ]
         if had.keys() - {hold.token for hold in kept}:
             raise Diverged("it has live holds that nobody knows")
@@ -172,16 +170,16 @@ class _Repair:
 
     async def memories(self) -> None:
         """Answers that a retry gets again."""
-        rows = await self._fetch("list_tail_memories", self._keys.shard, self._tail.since)
+        rows = await self._fetch("list_tail_memories", self._keys.shard, self._tail.since_ms)
         kept: list[KeptMemory] = [kept_memory(row, self._now_ms, self._retention_ms) for row in rows]
         await self._restorer.put_memories(_parts(kept))
 
     async def carts(self) -> None:
         """Carts, and the pointers of the customers that they belong to: a cart may come to one, but never leaves."""
-        now, since = timestamp_of(self._now_ms), timestamp_of(self._now_ms - self._retention_ms)
+        since_ms = self._now_ms - self._retention_ms
         kept: list[KeptCart] = []
         gone = []
-        rows = await self._fetch("list_tail_carts", self._tail.since, now, since)
+        rows = await self._fetch("list_tail_carts", self._tail.since_ms, self._now_ms, since_ms)
         for row in rows:
             cart = kept_cart(row, self._now_ms, self._retention_ms)
             if row["is_kept"]:
@@ -195,15 +193,15 @@ class _Repair:
             row["customer_id"]: LiveCart(
                 row["customer_id"],
                 row["id"].removeprefix(carts.ID_PREFIX),
-                keep_ms(ms_of(row["expires_at"]), self._now_ms, 0),
+                keep_ms(row["expires_at"], self._now_ms, 0),
             )
-            for row in await self._fetch("list_carts_of", list(customers), now)
+            for row in await self._fetch("list_carts_of", list(customers), self._now_ms)
         }
         await self._repairer.point(customers, live)
 
     async def orders(self) -> None:
         """Orders, the windows of their payments, and what their coupons are counted for."""
-        rows = await self._fetch("list_tail_orders", self._tail.since)
+        rows = await self._fetch("list_tail_orders", self._tail.since_ms)
         kept: list[KeptOrder] = [kept_order(row, self._now_ms, self._settings) for row in rows]
         await self._repairer.forget_payments(order.token for order in kept if not order.record.is_waiting)
         await self._restorer.put_orders(_parts(kept))

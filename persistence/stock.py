@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from persistence.moments import ms_of
 from persistence.pool import Connection, Pool
 from persistence.sql import queries
 
@@ -41,7 +40,7 @@ async def ledger(pool: Pool, sku: str, before: int | None, limit: int) -> list[L
             delta_sold=row["delta_sold"],
             reference=row["reference"],
             reason=row["reason"],
-            at_ms=ms_of(row["at"]),
+            at_ms=row["at"],
         )
         for row in rows
     ]

@@ -6,7 +6,6 @@ import asyncpg
 
 from engine.catalogue import Variant
 from engine.errors import HoldfastError
-from persistence.moments import ms_of
 from persistence.pool import Connection
 from persistence.products import decode_attributes, encode_attributes
 from persistence.sql import queries
@@ -66,6 +65,6 @@ def variant_of(row: asyncpg.Record) -> Variant:
         retired=row["retired"],
         position=row["position"],
         version=row["version"],
-        created_ms=ms_of(row["created_at"]),
-        updated_ms=ms_of(row["updated_at"]),
+        created_ms=row["created_at"],
+        updated_ms=row["updated_at"],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,6 @@ def queries(noun: str) -> dict[str, str]:
     return {name: body.strip() for name, body in zip(names, bodies, strict=True)}
 
 
-def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+def columns(rows: Iterable[Sequence[object]]) -> list[list[object]]:
     """Rows, of which there is at least one, as the arrays that `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]

@@ -13,7 +13,7 @@ from engine.refusals import Refused
 from engine.stock import Adjust
 from persistence import quarantine
 from persistence.flush import drain_once, read_offset
-from persistence.moments import ms_of
+from tests.persistence.forging import forge
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ async def test_holds_that_live_on_between_flushes_end_as_they_should(system: Sys
     await system.flush()
     rows = {row["id"]: row for row in await system.pool.fetch("SELECT * FROM holds")}
     assert [rows[answer.hold.id]["status"] for answer in held] == ["committed", "released", "held", "held"]
-    assert ms_of(rows[held[2].hold.id]["expires_at"]) == extended.hold.expires_ms
+    assert rows[held[2].hold.id]["expires_at"] == extended.hold.expires_ms
     assert (await system.audit()).is_clean
 
 
@@ -163,6 +163,18 @@ async def test_an_event_that_postgresql_refuses_is_set_aside_alone(system: Syste
     (item,) = await quarantine.waiting(system.pool)
     assert holds[2].hold.token in item.payload
     assert await system.pool.fetchval("SELECT sold FROM stock_levels") == 4
+
+
+async def test_a_hold_until_a_time_beyond_all_calendars_is_set_aside_alone(system: System) -> None:
+    await system.create("A", 10)
+    fits = '["t","",1000,253402300799999,"f",[["A",1]]]'
+    does_not = '["u","",1000,253402300800000,"f",[["A",1]]]'
+    await forge(system, "1-3", kind="reserve", at="1000", n="2", events=f"[{fits},{does_not}]")
+    await system.hold("A", 3)
+    assert await system.flush() == 4
+    assert [item.seq for item in await quarantine.waiting(system.pool)] == [3]
+    assert await system.pool.fetchval("SELECT expires_at FROM holds WHERE id = 'hold_t'") == 253_402_300_799_999
+    assert await system.pool.fetchval("SELECT reserved FROM stock_levels") == 4
 
 
 async def test_an_unreadable_entry_is_set_aside_whole(system: System) -> None:
