@@ -13,7 +13,7 @@ from engine.stock import StockLevel, level_of_row
 from persistence import quarantine
 from persistence.flush import read_offset
 from persistence.pool import Pool
-from persistence.sql import queries
+from persistence.sql import queries, rows_of
 
 MAX_LISTED = 1_000
 ORDERS_COMPARED = 10_000
@@ -122,4 +122,4 @@ async def wait_until_applied(pool: Pool, keys: Keys, epoch: int, seq: int, wait_
 async def set_levels_from_ledger(pool: Pool) -> int:
     """Set PostgreSQL's counts to what its ledger proves, where they differ; returns how many SKUs that changed."""
     done = await pool.execute(queries("audit")["levels_from_ledger"])
-    return int(done.split()[-1])
+    return rows_of(done)

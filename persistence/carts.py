@@ -8,17 +8,22 @@ import msgspec
 
 from engine.carts import ID_PREFIX, CartRecord
 from persistence.pool import Connection, Pool
-from persistence.sql import columns, queries
+from persistence.sql import columns, queries, rows_of
 
 PURGED_AT_ONCE = 5_000
+COLUMNS = ("id", "customer_id", "status", "version", "record", "expires_at", "updated_at")
 
 
-async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, int]]) -> None:
-    """Write carts by token, each with the ms of its change; a version that is not newer changes nothing."""
+async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, int]], *, by_copy: bool = False) -> None:
+    """Write carts by token, each with the ms of its change; a version that is not newer changes nothing.
+
+    `by_copy` copies those that are not there yet.
+    """
+    sql = queries("carts")
     rows = [
         (
             ID_PREFIX + token,
-            record.customer,
+            record.customer or None,
             record.status,
             record.version,
             msgspec.json.encode(record).decode(),
@@ -27,7 +32,14 @@ async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, i
         )
         for token, (record, changed_ms) in carts.items()
     ]
-    await connection.execute(queries("carts")["upsert_carts"], *columns(rows))
+    if by_copy:
+        known = {row["id"] for row in await connection.fetch(sql["list_known"], [row[0] for row in rows])}
+        fresh = [row for row in rows if row[0] not in known]
+        if fresh:
+            await connection.copy_records_to_table("carts", records=fresh, columns=COLUMNS)
+        rows = [row for row in rows if row[0] in known]
+    if rows:
+        await connection.execute(sql["upsert_carts"], *columns(rows))
 
 
 async def purge(pool: Pool, retention_s: int) -> int:
@@ -35,7 +47,7 @@ async def purge(pool: Pool, retention_s: int) -> int:
     total = 0
     while True:
         done = await pool.execute(queries("carts")["delete_old_carts"], retention_s, PURGED_AT_ONCE)
-        deleted = int(done.split()[-1])
+        deleted = rows_of(done)
         total += deleted
         if deleted < PURGED_AT_ONCE:
             return total

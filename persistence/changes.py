@@ -26,7 +26,7 @@ from engine.orders import OrderRecord
 from persistence import carts, orders
 from persistence.holds import lines_text
 from persistence.pool import Connection
-from persistence.sql import columns, queries
+from persistence.sql import columns, queries, rows_of
 
 UNKNOWN_SKU = "an event moves units of a SKU that was never created"
 LEDGER_COLUMNS = (
@@ -148,8 +148,8 @@ class Changes:
     async def write(self, connection: Connection, *, by_copy: bool = False) -> None:
         """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors.
 
-        What may be there already is left as it is. `by_copy` takes all of it as new, at about half the cost: where
-        anything was there already, that is an error and nothing is written.
+        What may be there already is left as it is. `by_copy` takes the ledger's rows and the holds as new, at about
+        half the cost: where any of them was there already, that is an error and nothing is written.
         """
         sql = queries("flush")
         if self._levels:
@@ -162,9 +162,9 @@ class Changes:
             await write_made(connection)
         await self._write_older(connection)
         if self._carts:
-            await carts.upsert(connection, self._carts)
+            await carts.upsert(connection, self._carts, by_copy=by_copy)
         if self._orders:
-            await orders.upsert(connection, self._orders)
+            await orders.upsert(connection, self._orders, by_copy=by_copy)
 
     async def _insert_ledger(self, connection: Connection) -> None:
         counts = await connection.fetchrow(queries("flush")["insert_ledger_events"], *columns(self._ledger))
@@ -193,11 +193,15 @@ class Changes:
 
     async def _write_older(self, connection: Connection) -> None:
         sql = queries("flush")
-        older = self._settled.keys() | self._extended.keys()
-        if older and await connection.fetchval(sql["count_holds"], list(older)) != len(older):
-            raise MissingRow("an event speaks of a hold that was never made")
+        changed = 0
         if self._extended:
-            await connection.execute(sql["extend_holds"], *columns(self._extended.items()))
+            changed += rows_of(await connection.execute(sql["extend_holds"], *columns(self._extended.items())))
         if self._settled:
             settled = [(hold_id, *ending) for hold_id, ending in self._settled.items()]
-            await connection.execute(sql["settle_holds"], *columns(settled))
+            changed += rows_of(await connection.execute(sql["settle_holds"], *columns(settled)))
+        if changed == len(self._extended) + len(self._settled):
+            return
+        # Some have ended before, or were never made.
+        older = self._settled.keys() | self._extended.keys()
+        if await connection.fetchval(sql["count_holds"], list(older)) != len(older):
+            raise MissingRow("an event speaks of a hold that was never made")

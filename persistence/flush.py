@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 import asyncpg
 import msgspec
@@ -15,7 +16,7 @@ from engine.events import MAX_AT_MS, Entry, Event, LogGap, OrderChanged, Poison,
 from engine.keys import Keys
 from persistence.changes import Changes, MissingRow
 from persistence.pool import Connection
-from persistence.sql import queries
+from persistence.sql import columns, queries
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ MIN_COPIED_EVENTS = 100
 
 POISONOUS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, MissingRow, OverflowError)
 """What an event raises that can never be applied; anything else is a fault of the moment and is tried again."""
+
+MEMORY_COLUMNS = ("shard", "token", "memory", "at")
 
 
 class Offset(Struct, frozen=True):
@@ -114,11 +117,20 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
         place = (shard, event.epoch, event.seq, event.at_ms)
         told = (_storable(text) for text in (event.kind, event.payload, event.reason))
         await connection.execute(sql["insert_poison"], *place, *told)
-    memories = {token: (memory, entry.at_ms) for entry in entries for token, memory in entry.memories}
+    memories = {token: (shard, token, memory, entry.at_ms) for entry in entries for token, memory in entry.memories}
     if memories:
-        texts, times = [memory for memory, _ in memories.values()], [at for _, at in memories.values()]
-        await connection.execute(sql["insert_memories"], shard, list(memories), texts, times)
+        await _write_memories(connection, list(memories.values()))
     return len(poison)
+
+
+async def _write_memories(connection: Connection, memories: Sequence[tuple[int, str, str, int]]) -> None:
+    """Answers of keyed operations; one that is there gives way."""
+    if len(memories) >= MIN_COPIED_EVENTS:
+        with suppress(asyncpg.UniqueViolationError):
+            async with connection.transaction():
+                await connection.copy_records_to_table("operation_memories", records=memories, columns=MEMORY_COLUMNS)
+            return
+    await connection.execute(queries("flush")["insert_memories"], *columns(memories))
 
 
 async def apply_events(connection: Connection, shard: int, events: Sequence[Event]) -> list[Poison]:

@@ -14,6 +14,16 @@ from persistence.sql import columns, queries
 
 _NEWEST = (1 << 63) - 1
 
+COLUMNS = (
+    "id", "cart_id", "customer_id", "status", "currency", "subtotal", "discount", "total", "coupon_id", "coupon",
+    "is_coupon_counted", "payment_status", "transaction_id", "payment_until", "stock", "tracking_number",
+    "refund_reason", "version", "record", "created_at", "updated_at",
+)  # fmt: skip
+ITEM_COLUMNS = (
+    "order_id", "position", "sku", "variant_id", "product_id", "name", "quantity", "unit_price", "discount",
+    "final_price", "total_price", "applied_rules",
+)  # fmt: skip
+
 
 class PlacedOrder(Struct, frozen=True):
     """An order and its place in the lists: later orders have higher positions."""
@@ -45,17 +55,28 @@ async def page(
     ]
 
 
-async def upsert(connection: Connection, orders: Mapping[str, OrderRecord]) -> None:
-    """Write orders by token, the items of new ones with them; a version that is not newer changes nothing."""
+async def upsert(connection: Connection, orders: Mapping[str, OrderRecord], *, by_copy: bool = False) -> None:
+    """Write orders by token, the items of new ones with them; a version that is not newer changes nothing.
+
+    `by_copy` copies those that are not there yet.
+    """
     sql = queries("orders")
     known = {row["id"] for row in await connection.fetch(sql["list_known"], [ID_PREFIX + token for token in orders])}
-    await connection.execute(sql["upsert_orders"], *columns([_row(token, record) for token, record in orders.items()]))
+    rows = [_row(token, record) for token, record in orders.items()]
     items = [
         _item_row(ID_PREFIX + token, position, item)
         for token, record in orders.items()
         if ID_PREFIX + token not in known
         for position, item in enumerate(record.items)
     ]
+    if by_copy:
+        fresh = [row for row in rows if row[0] not in known]
+        if fresh:
+            await connection.copy_records_to_table("orders", records=fresh, columns=COLUMNS)
+            await connection.copy_records_to_table("order_items", records=items, columns=ITEM_COLUMNS)
+        rows, items = [row for row in rows if row[0] in known], []
+    if rows:
+        await connection.execute(sql["upsert_orders"], *columns(rows))
     if items:
         await connection.execute(sql["insert_items"], *columns(items))
 
@@ -65,21 +86,21 @@ def _row(token: str, record: OrderRecord) -> tuple[object, ...]:
     return (
         ID_PREFIX + token,
         carts.ID_PREFIX + record.cart_token,
-        record.customer,
+        record.customer or None,
         record.status,
         record.currency,
         record.subtotal,
         record.discount,
         record.total,
-        record.coupon_id,
-        record.coupon,
+        record.coupon_id or None,
+        record.coupon or None,
         record.is_coupon_counted,
         payment.status,
-        payment.transaction_id,
+        payment.transaction_id or None,
         payment.until_ms or None,
         record.stock,
-        record.tracking_number,
-        record.refund_reason,
+        record.tracking_number or None,
+        record.refund_reason or None,
         record.version,
         msgspec.json.encode(record).decode(),
         record.created_ms,

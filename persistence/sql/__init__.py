@@ -10,6 +10,11 @@ from pathlib import Path
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
+def rows_of(done: str) -> int:
+    """How many rows a statement changed, from what `execute` answers."""
+    return int(done.rpartition(" ")[2])
+
+
 @cache
 def queries(noun: str) -> dict[str, str]:
     """The queries of `<noun>.sql` by name. The line after a name says what the query is for."""

@@ -1,9 +1,12 @@
+-- name: list_known
+-- Those of these carts that are there.
+SELECT id FROM carts WHERE id = ANY ($1::text[]);
+
 -- name: upsert_carts
 -- Carts as they stand at the end of what is applied together; a newer version that is there already stays.
 INSERT INTO carts (id, customer_id, status, version, record, expires_at, updated_at)
-SELECT id, nullif(customer_id, ''), status, version, record, expires_at, updated_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::timestamptz[], $7::timestamptz[])
-     AS told (id, customer_id, status, version, record, expires_at, updated_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::timestamptz[],
+                     $7::timestamptz[])
 ON CONFLICT (id) DO UPDATE
 SET customer_id = excluded.customer_id, status = excluded.status, version = excluded.version, record = excluded.record,
     expires_at = excluded.expires_at, updated_at = excluded.updated_at

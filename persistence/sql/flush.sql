@@ -99,7 +99,7 @@ SELECT count(*) FROM holds WHERE id = ANY ($1::text[]);
 -- name: insert_memories
 -- Answers of keyed operations.
 INSERT INTO operation_memories (shard, token, memory, at)
-SELECT $1, token, memory, at FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS fresh (token, memory, at)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::timestamptz[])
 ON CONFLICT (shard, token) DO UPDATE SET memory = excluded.memory, at = excluded.at;
 
 -- name: insert_poison

@@ -7,9 +7,9 @@ SELECT id FROM orders WHERE id = ANY ($1::text[]);
 INSERT INTO orders (id, cart_id, customer_id, status, currency, subtotal, discount, total, coupon_id, coupon,
                     is_coupon_counted, payment_status, transaction_id, payment_until, stock, tracking_number,
                     refund_reason, version, record, created_at, updated_at)
-SELECT id, cart_id, nullif(customer_id, ''), status, currency, subtotal, discount, total, nullif(coupon_id, ''),
-       nullif(coupon, ''), is_coupon_counted, payment_status, nullif(transaction_id, ''), payment_until, stock,
-       nullif(tracking_number, ''), nullif(refund_reason, ''), version, record, created_at, updated_at
+SELECT id, cart_id, customer_id, status, currency, subtotal, discount, total, coupon_id, coupon, is_coupon_counted,
+       payment_status, transaction_id, payment_until, stock, tracking_number, refund_reason, version, record, created_at,
+       updated_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::text[], $10::text[], $11::boolean[], $12::text[], $13::text[], $14::timestamptz[], $15::text[],
             $16::text[], $17::text[], $18::integer[], $19::text[], $20::timestamptz[], $21::timestamptz[])

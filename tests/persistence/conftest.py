@@ -24,3 +24,9 @@ def settings(clean_redis_url: str, clean_database_url: str) -> Settings:
 async def system(settings: Settings) -> AsyncIterator[System]:
     async with open_system(settings) as opened:
         yield opened
+
+
+@pytest.fixture(params=["copied", "inserted"])
+def _each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds for long runs of events, which are copied, and for short ones, which are inserted."""
+    monkeypatch.setattr("persistence.flush.MIN_COPIED_EVENTS", 1 if request.param == "copied" else 1_000_000)

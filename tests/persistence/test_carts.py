@@ -16,7 +16,7 @@ from persistence.flush import drain_once
 from tests.shop import CATALOGUE, cart_in_redis, change_cart, checkout, fill_cart, place_order, stock_up, text_of
 from tests.system import System
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
 
 
 async def stored(system: System) -> dict[str, CartRecord]:

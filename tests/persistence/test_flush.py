@@ -16,13 +16,7 @@ from persistence.flush import drain_once, read_offset
 from tests.persistence.forging import forge
 from tests.system import System
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["copied", "inserted"], autouse=True)
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of these holds for long runs of events, which are copied, and for short ones, which are inserted."""
-    monkeypatch.setattr("persistence.flush.MIN_COPIED_EVENTS", 1 if request.param == "copied" else 1_000_000)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
 
 
 async def test_every_verb_reaches_postgresql_and_the_books_balance(system: System) -> None:
@@ -91,6 +85,18 @@ async def test_an_offset_set_back_does_not_move_units_twice(system: System) -> N
     assert again.events == 2
     assert (await system.audit()).is_clean
     assert await system.pool.fetchval("SELECT count(*) FROM stock_ledger") == 2
+
+
+async def test_answers_that_are_there_already_give_way_to_those_that_are_seen_again(system: System) -> None:
+    await system.create("A", 10)
+    await system.shard.adjust(Adjust("t1", "f", "A", 5, "received", "PO-1"))
+    async with system.pool.acquire() as connection:
+        await drain_once(connection, system.raw, system.keys, 100)
+        before = await connection.fetch("SELECT * FROM operation_memories ORDER BY token")
+        await connection.execute("UPDATE operation_memories SET memory = '[]'; UPDATE flush_offsets SET seq = 0")
+        assert (await drain_once(connection, system.raw, system.keys, 100)).quarantined == 0
+        assert before
+        assert await connection.fetch("SELECT * FROM operation_memories ORDER BY token") == before
 
 
 async def test_two_drainers_at_once_apply_each_event_once(system: System) -> None:

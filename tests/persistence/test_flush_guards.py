@@ -18,7 +18,7 @@ from persistence.pool import connect as connect_database
 from tests.persistence.forging import forge
 from tests.system import System
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
 
 
 async def levels(system: System) -> dict[str, tuple[int, int, int]]:

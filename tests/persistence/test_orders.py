@@ -19,7 +19,7 @@ from tests.shop import CATALOGUE, LIMIT, ON_HAND, checkout, fill_cart, move, ord
 from tests.shop import text_of as redis_text
 from tests.system import System
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
 
 CREATED, PROCESSING, SHIPPED = OrderStatus.CREATED, OrderStatus.PROCESSING, OrderStatus.SHIPPED
 DELIVERED, COMPLETED = OrderStatus.DELIVERED, OrderStatus.COMPLETED

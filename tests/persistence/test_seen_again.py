@@ -8,7 +8,7 @@ from engine.refusals import Refused
 from persistence.flush import drain_once
 from tests.system import System
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
 
 
 @pytest.mark.parametrize("by_copy", [False, True])
