@@ -25,11 +25,13 @@ WHERE (level.available, level.reserved, level.sold) IS DISTINCT FROM (sums.avail
 ORDER BY sku LIMIT $1;
 
 -- name: reserved_against_holds
--- SKUs whose reserved units are not those of the live holds.
+-- SKUs whose reserved units are not those of the live holds, of which many claim the same.
 SELECT sku, reserved, coalesce(held, 0) AS held
 FROM stock_levels FULL JOIN (
-    SELECT sku, sum(quantity)::bigint AS held
-    FROM holds CROSS JOIN LATERAL lines_of_hold(lines) WHERE status = 'held' GROUP BY sku
+    SELECT sku, sum(quantity * alike)::bigint AS held
+    FROM (SELECT lines, count(*) AS alike FROM holds WHERE status = 'held' GROUP BY lines) AS claims
+    CROSS JOIN LATERAL lines_of_hold(lines)
+    GROUP BY sku
 ) AS live USING (sku)
 WHERE coalesce(reserved, 0) <> coalesce(held, 0)
 ORDER BY sku LIMIT $1;
