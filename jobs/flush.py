@@ -23,7 +23,7 @@ EVENTS_OF_FULL_PACE = 1_000
 of its cost is its own, and what comes alone is applied at once."""
 COLLECT_AFTER = 100_000
 """New objects after which Python looks for garbage. A run of events makes some ten each, which all go when it is
-written; to walk over those that are still needed, at Python's 700, took a sixth of a drainer's time."""
+written; to walk over those that are still needed, at Python's 700, took a tenth of a drainer's time."""
 
 LEASE_MS = 3_000
 LEASE_PAUSE_S = 0.1

@@ -1,7 +1,7 @@
 """Moments: ms since 1970, as Redis and the domain count them; exact both ways.
 
 Every connection of a pool takes and gives PostgreSQL's timestamps as such (see give_and_take_ms): to make datetimes of
-them, which asyncpg then takes apart again, was a quarter of the worker's part of a hold.
+them, which asyncpg then takes apart again, was a sixth of the worker's part of a hold.
 """
 
 from __future__ import annotations
