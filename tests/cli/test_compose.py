@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import yaml
 
+from cli.embedded import AOF_REWRITE_FROM
 from engine.settings import PREFIX, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +156,7 @@ def test_redis_keeps_what_it_acknowledged_evicts_nothing_and_starts_with_its_use
     assert dict(zip(options[::2], options[1::2], strict=True)) == {
         "--appendonly": "yes",
         "--appendfsync": "always",
+        "--auto-aof-rewrite-min-size": AOF_REWRITE_FROM,
         "--maxmemory-policy": "noeviction",
         "--save": "",
     }
