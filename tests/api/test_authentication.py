@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from api import authentication
-from api.authentication import FRESH_S, Authenticator
+from api.authentication import FRESH_S, Authenticator, Caller
 from api.errors import ProblemRaised
 from engine.errors import Unavailable
 from persistence.api_keys import ApiKey
@@ -55,6 +55,10 @@ def test_what_is_no_key_opens_nothing(guarded: Api, headers: dict[str, str]) -> 
 def test_two_different_keys_at_once_open_nothing(guarded: Api, secrets: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {secrets['storefront']}", "X-API-Key": secrets["operator"]}
     assert_problem(guarded.client.get("/api/v1/stock", headers=headers), 401, "unauthenticated")
+    # Each is known by now, so that the short way knows it at once.
+    for name, value in headers.items():
+        assert guarded.client.post("/api/v1/holds", json={}, headers={name: value}).status_code == 400
+    assert_problem(guarded.client.post("/api/v1/holds", json={}, headers=headers), 401, "unauthenticated")
 
 
 def test_options_needs_no_key(guarded: Api) -> None:
@@ -117,6 +121,47 @@ def clockwork() -> Clockwork:
 @pytest.fixture
 def authenticator(clockwork: Clockwork) -> Authenticator:
     return Authenticator("keys", clockwork.find, lambda: clockwork.now)
+
+
+KEY = b"hf_" + b"A" * 43
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("named", [{b"x-api-key": KEY}, {b"authorization": b"Bearer " + KEY}])
+async def test_a_caller_is_known_at_once_as_long_as_the_key_need_not_be_asked_for(
+    clockwork: Clockwork, authenticator: Authenticator, named: dict[bytes, bytes]
+) -> None:
+    assert authenticator.recognize(named) is None
+    await clockwork.admit(authenticator)
+    assert authenticator.recognize(named) == Caller("key_1", "storefront")
+    clockwork.now += 3.1
+    assert authenticator.recognize(named) is None
+    await clockwork.admit(authenticator)
+    assert authenticator.recognize(named) is not None
+    authenticator.doubt()
+    assert authenticator.recognize(named) is None
+    await clockwork.admit(authenticator)
+    authenticator.revoke("key_1")
+    assert authenticator.recognize(named) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "named",
+    [
+        {},
+        {b"x-api-key": KEY, b"authorization": b"Bearer " + KEY},
+        {b"authorization": KEY},
+        {b"authorization": b"Basic " + KEY},
+        {b"x-api-key": KEY + b"A"},
+        {b"x-api-key": b""},
+    ],
+)
+async def test_whatever_is_not_one_known_key_is_not_known_at_once(
+    clockwork: Clockwork, authenticator: Authenticator, named: dict[bytes, bytes]
+) -> None:
+    await clockwork.admit(authenticator)
+    assert authenticator.recognize(named) is None
 
 
 @pytest.mark.anyio

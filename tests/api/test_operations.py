@@ -202,6 +202,8 @@ def test_on_sigterm_it_says_so_then_finishes_what_is_in_flight_then_leaves_with_
     _wait_for(lambda: len(answers) > 10)
     own_api.process.send_signal(signal.SIGTERM)
     _wait_for(lambda: own_api.client.get("/readyz").json()["detail"] == "shutting down")
+    for path in ("/api/v1/holds", "/api/v1/holds/"):
+        assert own_api.client.post(path, json=_body(sku)).headers["connection"] == "close"
     assert own_api.process.wait(10) == 0
     is_over.set()
     for buyer in buyers:

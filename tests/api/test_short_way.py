@@ -152,6 +152,42 @@ def test_an_answer_that_ends_its_connection_says_so_once_on_both_ways(api: Api) 
         assert received.lower().count(b"\r\nconnection: close\r\n") == 1
 
 
+def test_a_client_of_http_1_0_is_answered_and_hung_up_on_on_both_ways(api: Api) -> None:
+    body = GOOD.replace(b"$SKU", api.create(5).encode())
+    for path in (HOLDS, f"{HOLDS}/"):
+        asked = request("POST", path, [*JSON.items(), ("Connection", "keep-alive")], body)
+        with connect(api.settings.port) as client:
+            client.sendall(asked.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            received, is_ended = listen(client, 2)
+        assert is_ended
+        assert [answer.status for answer in read_answers(received)] == [201]
+
+
+def test_requests_of_one_connection_are_answered_in_their_order(api: Api) -> None:
+    body = GOOD.replace(b"$SKU", api.create(5).encode())
+    slow, quick = request("POST", HOLDS, JSON.items(), body), request("POST", HOLDS, JSON.items(), b"{")
+    with redis.Redis.from_url(api.settings.require_redis_url()) as held_up, connect(api.settings.port) as client:
+        held_up.client_pause(300)
+        client.sendall(slow + quick[:-1])
+        time.sleep(0.1)
+        client.sendall(quick[-1:] + request("GET", "/livez", [("Connection", "close")]))
+        received, _ = listen(client, 5)
+    assert [answer.status for answer in read_answers(received)] == [201, 400, 200]
+
+
+def test_answers_carry_the_time_of_their_making(api: Api) -> None:
+    first = api.client.post(HOLDS, content=b"{").headers["date"]
+    deadline = time.monotonic() + 5
+    while api.client.post(HOLDS, content=b"{").headers["date"] == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_id_may_be_escaped(api: Api) -> None:
+    hold = api.hold(api.create(5))["id"]
+    assert api.client.post(f"{HOLDS}/%{ord(hold[0]):x}{hold[1:]}/commit").status_code == 200
+
+
 def test_a_body_in_chunks_has_the_same_limit_on_both_ways(api: Api) -> None:
     sku = api.create(5)
     body = GOOD.replace(b"$SKU", sku.encode())
