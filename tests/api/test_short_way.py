@@ -163,14 +163,19 @@ def test_a_client_of_http_1_0_is_answered_and_hung_up_on_on_both_ways(api: Api) 
         assert [answer.status for answer in read_answers(received)] == [201]
 
 
-def test_requests_of_one_connection_are_answered_in_their_order(api: Api) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_requests_of_one_connection_are_answered_in_their_order(api: Api, *, at_once: bool) -> None:
     body = GOOD.replace(b"$SKU", api.create(5).encode())
     slow, quick = request("POST", HOLDS, JSON.items(), body), request("POST", HOLDS, JSON.items(), b"{")
     with redis.Redis.from_url(api.settings.require_redis_url()) as held_up, connect(api.settings.port) as client:
         held_up.client_pause(300)
-        client.sendall(slow + quick[:-1])
-        time.sleep(0.1)
-        client.sendall(quick[-1:] + request("GET", "/livez", [("Connection", "close")]))
+        last = request("GET", "/livez", [("Connection", "close")])
+        if at_once:
+            client.sendall(slow + quick + last)
+        else:
+            client.sendall(slow + quick[:-1])
+            time.sleep(0.1)
+            client.sendall(quick[-1:] + last)
         received, _ = listen(client, 5)
     assert [answer.status for answer in read_answers(received)] == [201, 400, 200]
 
