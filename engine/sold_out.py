@@ -20,7 +20,7 @@ from engine.settings import Settings
 from engine.stock import level_of_row
 
 RECENT_S = 1.0
-MAX_REMEMBERED = 10_000
+MAX_REMEMBERED = 2_000
 
 Lines: TypeAlias = tuple[Line, ...]
 ReadAll: TypeAlias = Callable[..., Awaitable[list[Any]]]
