@@ -95,7 +95,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # uvicorn's own types leave out that there is none of these before the first request
     parser: Any
-    scope: Any
     headers: Any
     cycle: Any
 

@@ -69,9 +69,18 @@ class HotRequest:
         self.named = named
         self.keep_alive = keep_alive
         self.started = time.perf_counter()
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.is_its_turn = self.response_started = self.response_complete = self.disconnected = False
+
+    def add(self, part: bytes) -> None:
+        """The next part of the body; nearly always it is the only one."""
+        if not self.body:
+            self.body = part
+            return
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        self.body += part
 
 
 class ShortWay:
@@ -201,7 +210,7 @@ class ShortWayProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         request = self.cycle
         if isinstance(request, HotRequest):
-            request.body = request.body + body if request.body else body
+            request.add(body)
         else:
             super().on_body(body)
 
