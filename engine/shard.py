@@ -25,6 +25,7 @@ from engine.refusals import Refusal, Refused
 from engine.reserving import pack_reserves
 from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
 from engine.settings import Settings
+from engine.settling import SETTLING_VERBS, Settling, committing, pack_settling
 from engine.sold_out import SoldOut
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
@@ -129,20 +130,16 @@ class Shard(Reader):
 
     async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
         """Sell the units of a live hold. A committed hold answers the same again."""
-        keys, is_keyed, fingerprint = self._keyed(token, keyed)
-        operation = Operation(keys, (is_keyed, fingerprint, reference))
-        return answers.settled(token, await self._lanes["commit"].submit(operation))
+        return answers.settled(token, await self._lanes["commit"].submit(committing(token, keyed, reference)))
 
     async def release(self, token: str) -> HoldAnswer | Refused:
         """Give the units of a live hold back. A released hold answers the same again."""
-        operation = Operation((self.keys.hold(token),), ())
-        return answers.settled(token, await self._lanes["release"].submit(operation))
+        return answers.settled(token, await self._lanes["release"].submit(Settling(token)))
 
     async def extend(self, token: str, ttl_s: int, keyed: Keyed | None = None) -> HoldAnswer | Refused:
         """Let a live hold live `ttl_s` from now, at most `max_hold_life_s` from its making; never less than it has."""
-        keys, is_keyed, fingerprint = self._keyed(token, keyed)
         life_ms = self._settings.max_hold_life_s * 1000
-        operation = Operation(keys, (is_keyed, fingerprint, ttl_s * 1000, life_ms))
+        operation = Settling(token, keyed, (ttl_s * 1000, life_ms))
         return answers.settled(token, await self._lanes["extend"].submit(operation))
 
     async def adjust(self, request: Adjust) -> StockAnswer | Refused:
@@ -180,7 +177,7 @@ class Shard(Reader):
 
     async def expire_orphan(self, token: str, customer_id: str | None, lines: list[tuple[str, int]]) -> bool:
         """Give back what an orphaned hold held, as PostgreSQL knows it; False when it is no orphan (any more)."""
-        operation = Operation((self.keys.hold(token),), (customer_id or "", lines))
+        operation = Settling(token, None, (customer_id or "", lines))
         return (await self._lanes["expire"].submit(operation)).status == "expired"
 
     async def adopt_orphan(self, token: str) -> bool:
@@ -225,12 +222,6 @@ class Shard(Reader):
 
     # The way to Redis
 
-    def _keyed(self, token: str, keyed: Keyed | None) -> tuple[tuple[str, ...], int, str]:
-        hold = self.keys.hold(token)
-        if keyed is None:
-            return (hold,), 0, ""
-        return (hold, self.keys.memory(keyed.token)), 1, keyed.fingerprint
-
     async def _sweep(self, until_ms: int) -> None:
         """Give back everything that was due at `until_ms`; whoever asks for the same moment joins one sweep."""
         if self._sweeping is None or self._sweeping[0] < until_ms or self._sweeping[1].done():
@@ -251,12 +242,14 @@ class Shard(Reader):
     async def _expire(self, tokens: list[str]) -> list[Answered]:
         if not tokens:
             return []
-        operations = [Operation((self.keys.hold(token),), ("", None)) for token in tokens]
+        operations = [Settling(token, None, ("", None)) for token in tokens]
         return await self._lanes["expire"].submit_together(operations)
 
     def _pack(self, verb: str, operations: list[Any]) -> tuple[list[str], Sequence[Any]]:
         if verb == "reserve":
             return pack_reserves(self.keys, operations)
+        if verb in SETTLING_VERBS:
+            return pack_settling(self.keys, operations)
         return pack(self.keys.prelude, operations)
 
     async def _send(self, verb: str, operations: list[Any]) -> list[Answered]:

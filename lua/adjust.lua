@@ -46,8 +46,8 @@ local function judge(operation)
     created[#created + 1] = sku
   end
   events[#events + 1] = { sku, delta, operation[7], operation[8], operation[5], row.limit }
-  local result = { row.available, row.reserved, row.sold, row.received, row.limit }
-  return { 'adjusted', cjson.encode(result) }, result
+  local result = cjson.encode({ row.available, row.reserved, row.sold, row.received, row.limit })
+  return { 'adjusted', result }, result
 end
 
 local function replay(_, result)

@@ -1,44 +1,52 @@
 -- Purpose: give live holds more time, counted from now; never less than they have, never past their longest life.
--- KEYS:    prelude; base = the hold, base+1 = the operation's memory where keyed is 1
--- ARGV:    operation [base, keyed, fingerprint, ttl ms, longest life ms]
+-- KEYS:    prelude; from base on the holds, then the memories of the keyed operations
+-- ARGV:    operations [base, 3, values]: fingerprint or "", ttl ms, longest life ms
 -- Answers: ["held", record] | ["replayed", record] | ["key-reused"] | ["unknown-hold"]
 --          | ["hold-expired"] | ["hold-not-live", status]
 -- Emits:   extend [hold, expires ms]
 
-local records = load_holds()
-local extended, events = {}, {}
+local holds, extended, events = load_holds(), {}, {}
 
-local function judge(operation)
-  local key = KEYS[operation[1]]
-  local record = records[key]
-  local refused = not_live(record)
+-- A hold's record as one that is held until then.
+local function held_until(hold, expires)
+  local before, behind = string.match(hold[TEXT], '^%["%l+",("[^"\\]*",%d+,)%d+(,.+)$')
+  if before then
+    return '["held",' .. before .. integer(expires) .. behind
+  end
+  local record = cjson.decode(hold[TEXT])
+  record[STATUS], record[EXPIRES] = 'held', expires
+  return cjson.encode(record)
+end
+
+local function judge(i)
+  local hold, ttl, longest = holds[i], operations[3][3 * i - 1], operations[3][3 * i]
+  local refused = not_live(hold)
   if refused then
     return refused
   end
-  local expires = math.max(record[EXPIRES], math.min(now + operation[4], record[CREATED] + operation[5]))
-  record[EXPIRES] = expires
-  extended[#extended + 1] = { key = key, record = record }
-  events[#events + 1] = { last_part(key), expires }
-  return { 'held', cjson.encode(record) }, expires
+  local expires = math.max(hold[EXPIRES], math.min(now + ttl, hold[CREATED] + longest))
+  hold[EXPIRES], hold[TEXT] = expires, held_until(hold, expires)
+  extended[hold[ID]] = hold
+  events[#events + 1] = '["' .. hold[ID] .. '",' .. integer(expires) .. ']'
+  return { 'held', hold[TEXT] }, integer(expires)
 end
 
-local function replay(operation, expires)
-  local record = records[KEYS[operation[1]]]
-  if not record then
-    return { 'unknown-hold' }
-  end
-  local first = { 'held', record[CUSTOMER], record[CREATED], expires, record[TTL], record[FINGERPRINT], record[LINES] }
-  return { 'replayed', cjson.encode(first) }
+local function replay(i, expires)
+  local hold = holds[i]
+  return hold and { 'replayed', held_until(hold, expires) } or { 'unknown-hold' }
 end
 
-local answers = {}
-for i, operation in ipairs(operations) do
-  answers[i] = once(operation, memory_key(operation), operation[3], judge, replay)
-end
+local answers = answer_once(judge, replay)
 
 if #events > 0 then
-  emit('extend', events)
-  save_live(extended)
+  emit('extend', events, '[' .. table.concat(events, ',') .. ']')
+  local deadlines = {}
+  for id, hold in pairs(extended) do
+    keep(hold[KEY], hold[TEXT], hold[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS)
+    deadlines[#deadlines + 1] = integer(hold[EXPIRES])
+    deadlines[#deadlines + 1] = id
+  end
+  call_in_parts('ZADD', DEADLINES, deadlines)
 end
 
 return finish(answers)

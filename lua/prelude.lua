@@ -111,9 +111,9 @@ local function finish(answers)
     parts[count + 1] = last - first + 1
     parts[count + 2] = #answer
     count = count + 2
-    for _, part in ipairs(answer) do
+    for part = 1, #answer do
       count = count + 1
-      parts[count] = part
+      parts[count] = answer[part]
     end
     first = last + 1
   end
@@ -212,42 +212,28 @@ local function load_texts(keys)
   return texts
 end
 
--- Those records, decoded, and their texts.
-local function load_records(keys)
-  local records, texts = {}, load_texts(keys)
-  for key, text in pairs(texts) do
-    records[key] = cjson.decode(text)
+local lines_by_text = {} -- by JSON: many holds of a batch have the same
+
+-- A record without TTL and FINGERPRINT, and behind it its lines as JSON, its own text, its key and its id. It is cut out of
+-- the text, since decoding that costs several times as much; only a customer with escapes needs it.
+local LINES_TEXT, TEXT, KEY, ID = 8, 9, 10, 11
+local PLAIN = '^%["(%l+)","([^"\\]*)",(%d+),(%d+),%d+,"[^"\\]*",(%[.+%])%]$'
+
+local function read_hold(key, text)
+  local status, customer, created, expires, told = string.match(text, PLAIN)
+  if not status then
+    local record = cjson.decode(text)
+    status, customer, created, expires = unpack(record)
+    told = cjson.encode(record[LINES])
   end
-  return records, texts
+  local lines = lines_by_text[told] or cjson.decode(told)
+  lines_by_text[told] = lines
+  return { status, customer, tonumber(created), tonumber(expires), nil, nil, lines, told, text, key, last_part(key) }
 end
 
 -- The text of a live hold's record with another status, without encoding it again.
 local function with_status(text, status)
   return '["' .. status .. '"' .. string.sub(text, #'["held"' + 1)
-end
-
--- The records of the operations' holds, with every stock row and customer count that settling them can touch.
--- `told` may add records that only the caller knows, before the rows are read.
-local function load_holds(told)
-  local keys, wanted, wanted_customers = {}, {}, {}
-  for i, operation in ipairs(operations) do
-    keys[i] = KEYS[operation[1]]
-  end
-  local records, texts = load_records(keys)
-  if told then
-    told(records)
-  end
-  for _, record in pairs(records) do
-    for _, line in ipairs(record[LINES]) do
-      wanted[line[1]] = true
-      if record[CUSTOMER] ~= '' then
-        wanted_customers[line[1] .. '|' .. record[CUSTOMER]] = true
-      end
-    end
-  end
-  load_rows(wanted)
-  load_customers(wanted_customers)
-  return records, texts
 end
 
 local function is_expired(record)
@@ -283,47 +269,14 @@ local function unhold(record, is_sale)
   end
 end
 
--- Keeps the records of holds that ended for the retention, and lets go of their deadlines. `text` is a record as JSON,
--- where it was needed before.
+-- Keeps the records of holds that ended, as JSON, for the retention, and lets go of their deadlines.
 local function save_ended(holds)
   local ended = {}
   for _, hold in ipairs(holds) do
-    keep(hold.key, hold.text or cjson.encode(hold.record), RETENTION_MS)
+    keep(hold.key, hold.text, RETENTION_MS)
     ended[#ended + 1] = last_part(hold.key)
   end
   call_in_parts('ZREM', DEADLINES, ended)
-end
-
-local function settle(holds, is_sale)
-  for _, hold in ipairs(holds) do
-    unhold(hold.record, is_sale)
-  end
-  save_ended(holds)
-  save_rows()
-  save_customers()
-end
-
--- Claims a hold's units: into `reserved`, and counted for its customer where a limit counts them.
-local function claim(customer, lines)
-  for _, line in ipairs(lines) do
-    local sku, quantity = line[1], line[2]
-    move(sku, -quantity, quantity, 0)
-    if customer ~= '' and rows[sku].limit > 0 then
-      count_customer(sku .. '|' .. customer, quantity)
-    end
-  end
-end
-
--- Keeps the records of live holds until long after their deadlines, and those deadlines.
-local function save_live(holds)
-  local deadlines = {}
-  for _, hold in ipairs(holds) do
-    local record = hold.record
-    keep(hold.key, cjson.encode(record), record[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS)
-    deadlines[#deadlines + 1] = integer(record[EXPIRES])
-    deadlines[#deadlines + 1] = last_part(hold.key)
-  end
-  call_in_parts('ZADD', DEADLINES, deadlines)
 end
 
 local anything_due = nil
@@ -334,14 +287,15 @@ local function is_anything_due()
   return anything_due
 end
 
--- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered.
+-- The memory of keyed operations: key -> [fingerprint, what the answer is made of]; false: none. A refusal is never remembered.
 local memories, memory_texts, fresh_memories = {}, {}, {}
 
 local function recall(key)
   if memories[key] == nil then
-    local text = memory_texts[key] or redis.call('GET', key)
-    memory_texts[key] = text or nil
-    memories[key] = text and cjson.decode(text) or false
+    if memory_texts[key] == nil then
+      memory_texts[key] = redis.call('GET', key)
+    end
+    memories[key] = memory_texts[key] and cjson.decode(memory_texts[key])
   end
   return memories[key]
 end
@@ -354,7 +308,8 @@ local function remember(key, text)
 end
 
 -- Judges an operation once for its memory's key; without a key (nil) every time. `judge` answers and, for what
--- succeeded, names what to remember; `replay` makes the first answer again from that.
+-- succeeded, tells as JSON what to remember; `replay` makes the first answer again from that. A fingerprint is
+-- hexadecimal, so quotes make it JSON.
 local function once(operation, key, fingerprint, judge, replay)
   local memory = key and recall(key)
   if memory then
@@ -362,14 +317,9 @@ local function once(operation, key, fingerprint, judge, replay)
   end
   local answer, result = judge(operation)
   if key and result ~= nil then
-    remember(key, cjson.encode({ fingerprint, result }))
+    remember(key, '["' .. fingerprint .. '",' .. result .. ']')
   end
   return answer
-end
-
--- The key of an operation's memory, beside its hold's, when its client named it.
-local function memory_key(operation)
-  return operation[2] == 1 and KEYS[operation[1] + 1] or nil
 end
 
 -- One entry for all the events of a batch; its id is the sequence of the last one. The memories made with them travel
@@ -381,11 +331,76 @@ local function emit(kind, events, encoded)
   if #fresh_memories > 0 then
     local travelling = {}
     for i, key in ipairs(fresh_memories) do
-      travelling[i] = { last_part(key), memory_texts[key] }
+      travelling[i] = '["' .. last_part(key) .. '",' .. cjson.encode(memory_texts[key]) .. ']'
     end
     entry[#entry + 1] = 'memories'
-    entry[#entry + 1] = cjson.encode(travelling)
+    entry[#entry + 1] = '[' .. table.concat(travelling, ',') .. ']'
   end
   redis.call('XADD', EVENTS, integer(EPOCH) .. '-' .. integer(last), unpack(entry))
   redis.call('HSET', META, 'seq', integer(last))
+end
+
+-- The verbs on holds that were made (commit, release, extend, expire) get flat operations: [base, width, values], each
+-- beginning with its fingerprint, "" without a key. From base on KEYS are all their holds, then the memories of the keyed.
+
+-- The operations' holds in their order, false where there is none; the same hold is the same table. Memories are read with
+-- them, by one command: a batch has at most twice max_batch of both.
+local function load_holds()
+  local base, width, values = unpack(operations)
+  local found, by_key, count = redis.call('MGET', unpack(KEYS, base)), {}, #values / width
+  local holds = {}
+  for i, text in ipairs(found) do
+    local key = KEYS[base + i - 1]
+    if i > count then
+      memory_texts[key] = text
+    else
+      by_key[key] = by_key[key] or (text and read_hold(key, text))
+      holds[i] = by_key[key]
+    end
+  end
+  return holds
+end
+
+-- The stock rows of holds, and of those whose units may come back the counts of their customers.
+local function load_stock(holds, may_come_back)
+  local wanted, wanted_customers = {}, {}
+  for _, hold in ipairs(holds) do
+    for _, line in ipairs(hold and hold[LINES] or {}) do
+      wanted[line[1]] = true
+      if may_come_back and hold[CUSTOMER] ~= '' then
+        wanted_customers[line[1] .. '|' .. hold[CUSTOMER]] = true
+      end
+    end
+  end
+  load_rows(wanted)
+  load_customers(wanted_customers)
+end
+
+local ended = {}
+local function settle(hold, status)
+  hold[STATUS], hold[TEXT] = status, with_status(hold[TEXT], status)
+  unhold(hold, status == 'committed')
+  keep(hold[KEY], hold[TEXT], RETENTION_MS)
+  ended[#ended + 1] = hold[ID]
+end
+
+local function save_settled()
+  call_in_parts('ZREM', DEADLINES, ended)
+  save_rows()
+  save_customers()
+end
+
+-- Answers the operations by their places, each once for its memory's key.
+local function answer_once(judge, replay)
+  local base, width, values = unpack(operations)
+  local answers, count = {}, #values / width
+  local memory = base + count
+  for i = 1, count do
+    local fingerprint, key = values[(i - 1) * width + 1], nil
+    if fingerprint ~= '' then
+      key, memory = KEYS[memory], memory + 1
+    end
+    answers[i] = once(i, key, fingerprint, judge, replay)
+  end
+  return answers
 end

@@ -1,39 +1,37 @@
 -- Purpose: give the units of live holds back.
--- KEYS:    prelude; base = the hold
--- ARGV:    operation [base]
+-- KEYS:    prelude; from base on the holds
+-- ARGV:    operations [base, 1, values]: ""
 -- Answers: ["released", record] | ["unknown-hold"] | ["hold-expired"] | ["hold-not-live", status]
 -- Emits:   release [hold, lines]
 -- Flags:   allow-oom
 --
 -- Releasing a released hold is the retry of a lost reply, so it answers the same again.
 
-local records = load_holds()
-local released, events = {}, {}
+local holds, events = load_holds(), {}
+load_stock(holds, true)
 
-local function judge(operation)
-  local key = KEYS[operation[1]]
-  local record = records[key]
-  if record and record[STATUS] == 'released' then
-    return { 'released', cjson.encode(record) }
+local function judge(i)
+  local hold = holds[i]
+  if hold and hold[STATUS] == 'released' then
+    return { 'released', hold[TEXT] }
   end
-  local refused = not_live(record)
+  local refused = not_live(hold)
   if refused then
     return refused
   end
-  record[STATUS] = 'released'
-  released[#released + 1] = { key = key, record = record }
-  events[#events + 1] = { last_part(key), record[LINES] }
-  return { 'released', cjson.encode(record) }
+  settle(hold, 'released')
+  events[#events + 1] = '["' .. hold[ID] .. '",' .. hold[LINES_TEXT] .. ']'
+  return { 'released', hold[TEXT] }
 end
 
 local answers = {}
-for i, operation in ipairs(operations) do
-  answers[i] = judge(operation)
+for i = 1, #holds do
+  answers[i] = judge(i)
 end
 
 if #events > 0 then
-  emit('release', events)
-  settle(released, false)
+  emit('release', events, '[' .. table.concat(events, ',') .. ']')
+  save_settled()
 end
 
 return finish(answers)
