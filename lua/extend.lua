@@ -24,7 +24,7 @@ local function judge(i)
   if refused then
     return refused
   end
-  local expires = math.max(hold[EXPIRES], math.min(now + ttl, hold[CREATED] + longest))
+  local expires = math.max(hold[EXPIRES], math.min(now + ttl, tonumber(hold[CREATED]) + longest))
   hold[EXPIRES], hold[TEXT] = expires, held_until(hold, expires)
   extended[hold[ID]] = hold
   events[#events + 1] = '["' .. hold[ID] .. '",' .. integer(expires) .. ']'
@@ -43,8 +43,7 @@ if #events > 0 then
   local deadlines = {}
   for id, hold in pairs(extended) do
     keep(hold[KEY], hold[TEXT], hold[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS)
-    deadlines[#deadlines + 1] = integer(hold[EXPIRES])
-    deadlines[#deadlines + 1] = id
+    deadlines[#deadlines + 1], deadlines[#deadlines + 2] = integer(hold[EXPIRES]), id
   end
   call_in_parts('ZADD', DEADLINES, deadlines)
 end

@@ -11,8 +11,7 @@
 -- KEYS[9] payments   zset     order whose payment is not settled -> end of its payment window in ms
 -- KEYS[10…]                   the keys of the operations, found through a base index
 --
--- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], these as the verb says: each [base, …] but for
--- reserves
+-- ARGV[1] JSON [epoch, retention_ms, high_water_events, operations], these as the verb says
 --
 -- Answers now_ms, and in the order of the operations: how many of them in a row are answered alike, the number of that
 -- answer's parts, and those: a status first. It is flat because the server sets 16 KiB aside for every array within an
@@ -69,8 +68,7 @@ local kept = {}
 local function keep(key, text, for_ms)
   local texts = kept[for_ms] or {}
   kept[for_ms] = texts
-  texts[#texts + 1] = key
-  texts[#texts + 1] = text
+  texts[#texts + 1], texts[#texts + 2] = key, text
 end
 
 -- Where one command can set many keys (Valkey 9.1, Redis 8.4) a key costs half as much.
@@ -80,8 +78,7 @@ local CAN_SET_MANY = (redis.VALKEY_VERSION_NUM or 0) >= 0x00090100
 -- False where nothing was set, as when the user may not call that command.
 local function set_many(texts, first, last, ttl)
   local command = { 'MSETEX', (last - first + 1) / 2, unpack(texts, first, last) }
-  command[#command + 1] = 'PX'
-  command[#command + 1] = ttl
+  command[#command + 1], command[#command + 2] = 'PX', ttl
   return redis.pcall(unpack(command)) == 1
 end
 
@@ -181,8 +178,7 @@ local function save_customers()
   local flat, gone = {}, {}
   for field in pairs(customers_touched) do
     if customers[field] > 0 then
-      flat[#flat + 1] = field
-      flat[#flat + 1] = integer(customers[field])
+      flat[#flat + 1], flat[#flat + 2] = field, integer(customers[field])
     else
       gone[#gone + 1] = field
     end
@@ -212,11 +208,10 @@ local function load_texts(keys)
   return texts
 end
 
-local lines_by_text = {} -- by JSON: many holds of a batch have the same
-
--- A record without TTL and FINGERPRINT, and behind it its lines as JSON, its own text, its key and its id. It is cut out of
--- the text, since decoding that costs several times as much; only a customer with escapes needs it.
+-- A hold is its record without TTL and FINGERPRINT, CREATED as text, and behind it its lines as JSON, its text, its key
+-- and its id. It is cut out of the text, as decoding costs several times as much; only a customer with escapes needs it.
 local LINES_TEXT, TEXT, KEY, ID = 8, 9, 10, 11
+local HOLD_ID, lines_by_text = TAG_END + #'hold:' + 1, {}
 local PLAIN = '^%["(%l+)","([^"\\]*)",(%d+),(%d+),%d+,"[^"\\]*",(%[.+%])%]$'
 
 local function read_hold(key, text)
@@ -227,8 +222,8 @@ local function read_hold(key, text)
     told = cjson.encode(record[LINES])
   end
   local lines = lines_by_text[told] or cjson.decode(told)
-  lines_by_text[told] = lines
-  return { status, customer, tonumber(created), tonumber(expires), nil, nil, lines, told, text, key, last_part(key) }
+  lines_by_text[told] = lines -- many holds of a batch have the same
+  return { status, customer, created, tonumber(expires), nil, nil, lines, told, text, key, string.sub(key, HOLD_ID) }
 end
 
 -- The text of a live hold's record with another status, without encoding it again.
@@ -256,8 +251,9 @@ end
 
 -- Takes every unit of a hold out of `reserved`: into `sold` for a sale, otherwise back into `available`.
 local function unhold(record, is_sale)
-  for _, line in ipairs(record[LINES]) do
-    local sku, quantity = line[1], line[2]
+  local lines = record[LINES]
+  for i = 1, #lines do
+    local sku, quantity = lines[i][1], lines[i][2]
     if is_sale then
       move(sku, 0, -quantity, quantity)
     else
@@ -272,9 +268,9 @@ end
 -- Keeps the records of holds that ended, as JSON, for the retention, and lets go of their deadlines.
 local function save_ended(holds)
   local ended = {}
-  for _, hold in ipairs(holds) do
+  for i, hold in ipairs(holds) do
     keep(hold.key, hold.text, RETENTION_MS)
-    ended[#ended + 1] = last_part(hold.key)
+    ended[i] = last_part(hold.key)
   end
   call_in_parts('ZREM', DEADLINES, ended)
 end
@@ -287,22 +283,20 @@ local function is_anything_due()
   return anything_due
 end
 
--- The memory of keyed operations: key -> [fingerprint, what the answer is made of]; false: none. A refusal is never remembered.
+-- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered. Of one
+-- that is known not to be there the text is false, or `memories` says so.
 local memories, memory_texts, fresh_memories = {}, {}, {}
 
 local function recall(key)
-  if memories[key] == nil then
-    if memory_texts[key] == nil then
-      memory_texts[key] = redis.call('GET', key)
-    end
-    memories[key] = memory_texts[key] and cjson.decode(memory_texts[key])
+  if memory_texts[key] == nil and memories[key] == nil then
+    memory_texts[key] = redis.call('GET', key)
   end
-  return memories[key]
+  return memory_texts[key] and cjson.decode(memory_texts[key])
 end
 
 -- Keeps a memory, told as JSON.
 local function remember(key, text)
-  memories[key], memory_texts[key] = nil, text
+  memory_texts[key] = text
   fresh_memories[#fresh_memories + 1] = key
   keep(key, text, RETENTION_MS)
 end
@@ -333,22 +327,20 @@ local function emit(kind, events, encoded)
     for i, key in ipairs(fresh_memories) do
       travelling[i] = '["' .. last_part(key) .. '",' .. cjson.encode(memory_texts[key]) .. ']'
     end
-    entry[#entry + 1] = 'memories'
-    entry[#entry + 1] = '[' .. table.concat(travelling, ',') .. ']'
+    entry[9], entry[10] = 'memories', '[' .. table.concat(travelling, ',') .. ']'
   end
   redis.call('XADD', EVENTS, integer(EPOCH) .. '-' .. integer(last), unpack(entry))
   redis.call('HSET', META, 'seq', integer(last))
 end
 
 -- The verbs on holds that were made (commit, release, extend, expire) get flat operations: [base, width, values], each
--- beginning with its fingerprint, "" without a key. From base on KEYS are all their holds, then the memories of the keyed.
+-- beginning with its fingerprint, "" without a key. From base on there are their holds, then the memories of the keyed.
 
--- The operations' holds in their order, false where there is none; the same hold is the same table. Memories are read with
--- them, by one command: a batch has at most twice max_batch of both.
+-- Those holds in their order, false where there is none; the same hold is the same table. Memories are read with them,
+-- by one command: a batch has at most twice max_batch of both.
 local function load_holds()
   local base, width, values = unpack(operations)
-  local found, by_key, count = redis.call('MGET', unpack(KEYS, base)), {}, #values / width
-  local holds = {}
+  local found, holds, by_key, count = redis.call('MGET', unpack(KEYS, base)), {}, {}, #values / width
   for i, text in ipairs(found) do
     local key = KEYS[base + i - 1]
     if i > count then
@@ -364,12 +356,14 @@ end
 -- The stock rows of holds, and of those whose units may come back the counts of their customers.
 local function load_stock(holds, may_come_back)
   local wanted, wanted_customers = {}, {}
-  for _, hold in ipairs(holds) do
-    for _, line in ipairs(hold and hold[LINES] or {}) do
+  for _, lines in pairs(lines_by_text) do
+    for _, line in ipairs(lines) do
       wanted[line[1]] = true
-      if may_come_back and hold[CUSTOMER] ~= '' then
-        wanted_customers[line[1] .. '|' .. hold[CUSTOMER]] = true
-      end
+    end
+  end
+  for _, hold in ipairs(may_come_back and holds or {}) do
+    for _, line in ipairs(hold and hold[CUSTOMER] ~= '' and hold[LINES] or {}) do
+      wanted_customers[line[1] .. '|' .. hold[CUSTOMER]] = true
     end
   end
   load_rows(wanted)
@@ -393,14 +387,13 @@ end
 -- Answers the operations by their places, each once for its memory's key.
 local function answer_once(judge, replay)
   local base, width, values = unpack(operations)
-  local answers, count = {}, #values / width
-  local memory = base + count
-  for i = 1, count do
-    local fingerprint, key = values[(i - 1) * width + 1], nil
-    if fingerprint ~= '' then
+  local answers, memory = {}, base + #values / width
+  for at = 1, #values, width do
+    local key = nil
+    if values[at] ~= '' then
       key, memory = KEYS[memory], memory + 1
     end
-    answers[i] = once(i, key, fingerprint, judge, replay)
+    answers[#answers + 1] = once(#answers + 1, key, values[at], judge, replay)
   end
   return answers
 end
