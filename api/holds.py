@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 from litestar import Controller, Response, delete, get, post
@@ -73,13 +73,13 @@ class HoldRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     ttl_s: Ttl | UnsetType = UNSET
 
 
-class CommitRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class CommitRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A sale's reference, if it has one."""
 
     reference: Reference | None = None
 
 
-class ExtendRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class ExtendRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The time that a hold shall live from now."""
 
     ttl_s: Ttl
@@ -107,6 +107,7 @@ class HoldView(Struct, frozen=True, gc=False):
 
 
 NO_REFERENCE = CommitRequest()
+UNKNOWN_HOLD = Refused(Refusal.UNKNOWN_HOLD)
 
 
 class Claim(Struct, frozen=True, gc=False, array_like=True):
@@ -160,39 +161,48 @@ async def show(resources: Resources, hold_id: str) -> Reply | Problem:
     """A hold, from PostgreSQL once Redis let go of it. Raises Unavailable."""
     token = token_of(hold_id)
     if token is None:
-        return refused(Refused(Refusal.UNKNOWN_HOLD))
+        return refused(UNKNOWN_HOLD)
     hold = await resources.shard.hold(token) or await _stored(resources, token)
-    return refused(Refused(Refusal.UNKNOWN_HOLD)) if hold is None else Reply(200, view(hold))
+    return refused(UNKNOWN_HOLD) if hold is None else Reply(200, view(hold))
 
 
 async def commit(
     resources: Resources, caller: Caller, key: str | None, hold_id: str, body: CommitRequest
 ) -> Reply | Problem:
     """Sell a hold's units. Raises Unavailable."""
-    reference = body.reference or ""
-    keyed = _keyed(caller, "commit", key, hold_id, reference)
-    return await _settle(
-        resources,
-        "commit",
-        hold_id,
-        HoldStatus.COMMITTED,
-        lambda token: resources.shard.commit(token, keyed, reference),
-    )
+    token, reference = token_of(hold_id), body.reference or ""
+    answer: HoldAnswer | Refused = UNKNOWN_HOLD
+    if token is not None:
+        keyed = _keyed(caller, "commit", key, hold_id, reference)
+        answer = await resources.shard.commit(token, keyed, reference)
+        if isinstance(answer, Refused):
+            answer = await _judge_again(resources, token, answer, HoldStatus.COMMITTED)
+    return _settled(resources, "commit", answer)
 
 
 async def extend(
     resources: Resources, caller: Caller, key: str | None, hold_id: str, body: ExtendRequest
 ) -> Reply | Problem:
     """Give a hold more time. Raises Unavailable."""
-    keyed = _keyed(caller, "extend", key, hold_id, body.ttl_s)
-    return await _settle(
-        resources, "extend", hold_id, None, lambda token: resources.shard.extend(token, body.ttl_s, keyed)
-    )
+    token = token_of(hold_id)
+    answer: HoldAnswer | Refused = UNKNOWN_HOLD
+    if token is not None:
+        keyed = _keyed(caller, "extend", key, hold_id, body.ttl_s)
+        answer = await resources.shard.extend(token, body.ttl_s, keyed)
+        if isinstance(answer, Refused):
+            answer = await _judge_again(resources, token, answer, None)
+    return _settled(resources, "extend", answer)
 
 
 async def release(resources: Resources, hold_id: str) -> Reply | Problem:
     """Give a hold's units back. Raises Unavailable."""
-    return await _settle(resources, "release", hold_id, HoldStatus.RELEASED, resources.shard.release)
+    token = token_of(hold_id)
+    answer: HoldAnswer | Refused = UNKNOWN_HOLD
+    if token is not None:
+        answer = await resources.shard.release(token)
+        if isinstance(answer, Refused):
+            answer = await _judge_again(resources, token, answer, HoldStatus.RELEASED)
+    return _settled(resources, "release", answer)
 
 
 def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
@@ -229,31 +239,23 @@ def _keyed(caller: Caller, verb: str, key: str | None, hold_id: str, payload: ob
     return Keyed(derive_token(caller.client, verb, key), fingerprint((hold_id, payload)))
 
 
-async def _settle(
-    resources: Resources,
-    verb: str,
-    hold_id: str,
-    wanted: HoldStatus | None,
-    act: Callable[[str], Awaitable[HoldAnswer | Refused]],
-) -> Reply | Problem:
-    token = token_of(hold_id)
-    answer: HoldAnswer | Refused = Refused(Refusal.UNKNOWN_HOLD)
-    if token is not None:
-        answer = await act(token)
-        if isinstance(answer, Refused) and answer.refusal is Refusal.UNKNOWN_HOLD:
-            answer = await _judge_forgotten(resources, token, wanted)
+def _settled(resources: Resources, verb: str, answer: HoldAnswer | Refused) -> Reply | Problem:
     if isinstance(answer, Refused):
         resources.metrics.count_hold(verb, answer.refusal)
         return refused(answer)
-    resources.metrics.count_hold(verb, "replayed" if answer.replayed else "done")
+    resources.metrics.count_hold(verb, REPLAYED if answer.replayed else "done")
     return Reply(200, view(answer.hold), replayed=answer.replayed)
 
 
-async def _judge_forgotten(resources: Resources, token: str, wanted: HoldStatus | None) -> HoldAnswer | Refused:
-    """The same answer that Redis gave for a hold as long as it remembered it."""
+async def _judge_again(
+    resources: Resources, token: str, told: Refused, wanted: HoldStatus | None
+) -> HoldAnswer | Refused:
+    """Of a hold that Redis let go of, the same answer that it gave as long as it remembered it."""
+    if told.refusal is not Refusal.UNKNOWN_HOLD:
+        return told
     hold = await _stored(resources, token)
     if hold is None:
-        return Refused(Refusal.UNKNOWN_HOLD)
+        return told
     if hold.status is wanted:
         return HoldAnswer(hold, replayed=False)
     if hold.status is HoldStatus.EXPIRED:

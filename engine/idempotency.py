@@ -21,8 +21,11 @@ CLOCK_SKEW_MS = 600_000
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-class Keyed(msgspec.Struct, frozen=True):
-    """An operation that its client named: the token that its key leads to, and the fingerprint of its payload."""
+class Keyed(msgspec.Struct, frozen=True, gc=False):
+    """An operation that its client named: the token that its key leads to, and the fingerprint of its payload.
+
+    The fingerprint is plain text, such as hexadecimal: it needs no escape in JSON, and is not empty.
+    """
 
     token: str
     fingerprint: str
