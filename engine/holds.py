@@ -87,7 +87,7 @@ class HoldRecord(Struct, frozen=True, gc=False, array_like=True):
 
     def hold(self, token: str) -> Hold:
         """The hold that this record is of."""
-        lines = tuple([Line(sku, quantity) for sku, quantity in self.lines])  # a list is made faster than a generator
+        lines = tuple([Line(sku, quantity) for sku, quantity in self.lines])
         return Hold(token, self.status, self.customer or None, self.created_ms, self.expires_ms, lines)
 
     def as_first_answered(self) -> HoldRecord:

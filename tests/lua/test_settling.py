@@ -88,17 +88,16 @@ async def test_the_memories_of_a_batch_travel_as_they_are_kept(shard: Shard, red
 async def test_a_hold_that_is_extended_twice_at_once_lives_for_the_longer(shard: Shard, redis: Redis) -> None:
     await create(shard, "A", 9)
     token = await held(shard)
-    answers = await asyncio.gather(
-        shard.extend(token, 900, Keyed("long", "f")), shard.extend(token, 300), shard.extend(token, 600)
-    )
-    ends = {answer.hold.expires_ms for answer in answers if isinstance(answer, HoldAnswer)}
-    assert len(ends) == 1
-    assert await redis.zscore(Keys().deadlines, token) == ends.pop()
-    assert await shard.hold(token) == answers[-1].hold if isinstance(answers[-1], HoldAnswer) else False
+    longest = Keyed("long", "f")
+    asked = (shard.extend(token, 300), shard.extend(token, 900, longest), shard.extend(token, 600))
+    shorter, longer, last = [answer for answer in await asyncio.gather(*asked) if isinstance(answer, HoldAnswer)]
+    assert shorter.hold.expires_ms < longer.hold.expires_ms == last.hold.expires_ms
+    assert await redis.zscore(Keys().deadlines, token) == longer.hold.expires_ms
+    assert await shard.hold(token) == longer.hold
     await shard.commit(token)
-    again = await shard.extend(token, 900, Keyed("long", "f"))
+    again = await shard.extend(token, 900, longest)
     assert isinstance(again, HoldAnswer) and again.replayed
-    assert again.hold == answers[0].hold if isinstance(answers[0], HoldAnswer) else False
+    assert again.hold == longer.hold
 
 
 async def test_of_the_same_expiry_asked_twice_at_once_one_gives_back(shard: Shard, redis: Redis) -> None:
