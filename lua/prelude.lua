@@ -44,7 +44,7 @@ local seq = tonumber(meta[2])
 local backlog = seq - tonumber(meta[3])
 
 local function integer(value)
-  return string.format('%.0f', value)
+  return string.format('%d', value)
 end
 
 -- Calls a command with any number of trailing arguments, a bounded part at a time; collects array answers.
@@ -152,8 +152,8 @@ local function save_rows()
   for sku in pairs(touched) do
     local row = rows[sku]
     flat[#flat + 1] = sku
-    flat[#flat + 1] = '[' .. integer(row.available) .. ',' .. integer(row.reserved) .. ',' .. integer(row.sold) .. ','
-      .. integer(row.received) .. ',' .. integer(row.limit) .. ']'
+    flat[#flat + 1] =
+      string.format('[%d,%d,%d,%d,%d]', row.available, row.reserved, row.sold, row.received, row.limit)
   end
   call_in_parts('HSET', STOCK, flat)
 end
