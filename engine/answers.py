@@ -27,12 +27,12 @@ class Given(Protocol):
 
 def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailable:
     """What reserve.lua said; past the high-water mark the fault is the answer, as others of the batch may succeed."""
-    if given.status == "backlog":
-        return Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
     if given.status == "held":
         customer, lines = request.customer_id, request.lines
         hold = Hold(request.token, HoldStatus.HELD, customer, given.now_ms, int(given.rest[0]), lines)
         return HoldAnswer(hold, replayed=False)
+    if given.status == "backlog":
+        return Unavailable("PostgreSQL is too far behind", retry_after_s=BACKLOG_RETRY_AFTER_S)
     if given.status == "replayed":
         first = decode_record(given.rest[0]).as_first_answered()
         return HoldAnswer(first.hold(given.rest[1]), replayed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -42,8 +43,16 @@ def pack_reserves(keys: Keys, requests: Sequence[Reserve]) -> tuple[list[str], t
 
 
 def _told(lines: tuple[Line, ...]) -> list[Any]:
-    pairs = [(line.sku, line.quantity) for line in lines]
-    return [_text(pairs), *[part for pair in pairs for part in pair]]
+    told: list[Any] = [f"[{','.join(map(_pair, lines))}]"]
+    for line in lines:
+        told += (line.sku, line.quantity)
+    return told
+
+
+@lru_cache(maxsize=4_096)
+def _pair(line: Line) -> str:
+    """Cached, since it costs more than the rest of an operation, and what sells well is asked for again and again."""
+    return _text((line.sku, line.quantity))
 
 
 def _text(value: object) -> str:
