@@ -50,8 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cart_life_s: Annotated[int, Meta(ge=60, le=31_536_000)] = 2_592_000
     payment_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 120
 
-    # Bounds of the batches
-    max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 256
+    # Bounds of the batches; the first is that of one batch call, whose script runs as long anyway
+    max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 500
     max_pending: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     batches_in_flight: Annotated[int, Meta(ge=1, le=16)] = 2
 
