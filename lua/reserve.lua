@@ -31,7 +31,7 @@ local function may_be_taken()
   return false
 end
 
-local texts = {}
+local texts = {} -- by name; what this batch makes is added
 if may_be_taken() then
   local names = {}
   for name = BASE, LAST_NAME do
@@ -126,7 +126,7 @@ local function refusal(customer, lines, swept)
   return #short > 1 and short or over
 end
 
-local events, fresh, deadlines = {}, {}, {}
+local events, deadlines = {}, {}
 local TOKEN_START = #KEYS[BASE] - #last_part(KEYS[BASE]) + 1
 
 -- What the holds of a run have in common: their answer, and of their texts what tells their times.
@@ -156,7 +156,7 @@ local function make(key, customer, lines, fingerprint, times)
   end
   local token, count = string.sub(key, TOKEN_START), #events + 1
   local record = '["held",' .. customer .. times.of_record .. fingerprint .. '",' .. lines[1] .. ']'
-  fresh[key] = record
+  texts[key] = record
   keep(key, record, times.keep_ms)
   events[count] = '["' .. token .. '",' .. customer .. times.of_event .. fingerprint .. '",' .. lines[1] .. ']'
   deadlines[2 * count - 1] = times.expires
@@ -167,7 +167,7 @@ end
 local function judge(run, times, name, customer, lines, fingerprint)
   for index = name, name + run[OTHERS] do
     local key = KEYS[index]
-    local earlier = texts[key] or fresh[key]
+    local earlier = texts[key]
     if earlier then
       if cjson.decode(earlier)[FINGERPRINT] ~= fingerprint then
         return { 'key-reused' }
