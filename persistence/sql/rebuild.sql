@@ -21,7 +21,8 @@ FROM holds
 WHERE status = 'held' OR settled_at > $1;
 
 -- name: list_customers
--- Units held and sold to each customer, where a limit counts them; what was sold and came back counts no more.
+-- Units held and sold to each customer, where a limit counts them; what was sold and came back counts no more. Where no
+-- SKU has a limit the holds are not read at all.
 SELECT sku, customer_id, sum(units)::bigint AS units
 FROM (
     SELECT sku, customer_id, quantity AS units
@@ -33,7 +34,7 @@ FROM (
     WHERE stock = 'returned' AND customer_id IS NOT NULL
 ) AS counted
 JOIN stock_levels USING (sku)
-WHERE customer_limit IS NOT NULL
+WHERE customer_limit IS NOT NULL AND EXISTS (SELECT FROM stock_levels WHERE customer_limit IS NOT NULL)
 GROUP BY sku, customer_id
 HAVING sum(units) > 0;
 
