@@ -121,7 +121,7 @@ def _key(draw: st.DataObject) -> tuple[str, str]:
     return "Idempotency-Key", str(draw.draw(st.uuids()))
 
 
-@cases(few=400)
+@cases(few=100)
 @given(asked=_requests(), data=st.data())
 def test_odd_bodies(watched: Watched, asked: tuple[str, str, bytes], data: st.DataObject) -> None:
     method, path, body = asked
@@ -129,7 +129,7 @@ def test_odd_bodies(watched: Watched, asked: tuple[str, str, bytes], data: st.Da
     assert watched.try_out(raw).answers
 
 
-@cases(few=300)
+@cases(few=150)
 @given(asked=st.sampled_from(ROUTES), extra=odd_headers, is_empty=st.booleans())
 def test_odd_headers(
     watched: Watched, asked: tuple[str, str, dict[str, Any]], extra: list[tuple[str, bytes]], *, is_empty: bool
@@ -149,7 +149,7 @@ STARTS = (
 )
 
 
-@cases(few=300)
+@cases(few=150)
 @given(
     method=st.sampled_from(METHODS),
     start=st.sampled_from(STARTS),
@@ -162,7 +162,7 @@ def test_odd_paths(watched: Watched, method: str, start: str, parts: list[str], 
     watched.try_out(request(method, target, [JSON], b"{}" if method in ("PUT", "POST") else None))
 
 
-@cases(few=200)
+@cases(few=100)
 @given(data=st.data(), path=st.sampled_from(("/api/v1/holds", "/api/v1/holds/", "/api/v1/holds/batch")))
 def test_odd_chunks(watched: Watched, data: st.DataObject, path: str) -> None:
     body = watched.fill(b'{"lines": [{"sku": "$SKU", "quantity": 1}]}')
@@ -170,7 +170,7 @@ def test_odd_chunks(watched: Watched, data: st.DataObject, path: str) -> None:
     watched.try_out(head + data.draw(chunked(body)))
 
 
-@cases(few=200)
+@cases(few=100)
 @given(
     length=st.sampled_from(("0", "1", "42", "43", "44", "65537", "-1", "+43", "0x2b", "43, 43", "4 3", "", "9" * 30))
 )
@@ -179,7 +179,7 @@ def test_wrong_lengths(watched: Watched, length: str) -> None:
     watched.try_out(request("POST", "/api/v1/holds", [JSON, ("Content-Length", length)]) + body)
 
 
-@cases(few=300)
+@cases(few=150)
 @given(data=st.data())
 def test_bytes_that_are_barely_http(watched: Watched, data: st.DataObject) -> None:
     whole = request("POST", "/api/v1/holds", [JSON, _key(data)], b'{"lines": [{"sku": "none", "quantity": 1}]}')
@@ -195,7 +195,7 @@ def test_bytes_that_are_no_http(watched: Watched, raw: bytes) -> None:
     watched.try_out(raw)
 
 
-@cases(few=200)
+@cases(few=100)
 @given(key=idempotency_keys, is_quoted=st.booleans())
 def test_odd_idempotency_keys_are_refused_or_honoured(watched: Watched, key: bytes, *, is_quoted: bool) -> None:
     told = [JSON, ("Idempotency-Key", (b'"%s"' % key if is_quoted else key).decode("latin-1"))]

@@ -270,7 +270,7 @@ def test_every_history_is_answered_as_the_oracle_says_and_its_books_balance(
     run_state_machine_as_test(
         OnTheseServers,
         settings=hypothesis_settings(
-            max_examples=70,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             database=None,
