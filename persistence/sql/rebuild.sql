@@ -21,8 +21,7 @@ FROM holds
 WHERE status = 'held' OR settled_at > $1;
 
 -- name: list_customers
--- Units held and sold to each customer, where a limit counts them; what was sold and came back counts no more. Where no
--- SKU has a limit the holds are not read at all.
+-- Units held and sold to each customer, where a limit counts them; where there is none the holds are not read at all.
 SELECT sku, customer_id, sum(units)::bigint AS units
 FROM (
     SELECT sku, customer_id, quantity AS units
