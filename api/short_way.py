@@ -138,6 +138,8 @@ class ShortWay:
                 status = outcome.status
                 self._answer(request, request_id, outcome, extra)
         finally:
+            if not request.response_complete:  # gone, or broken off: nobody shall wait for ever
+                request.protocol.transport.close()
             seconds = time.perf_counter() - request.started
             observer.record(request_id, request.route.template, "POST", status, seconds)
 
@@ -203,8 +205,10 @@ class ShortWayProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle | HotRequest, app: Any) -> None:
         if isinstance(cycle, HotRequest):
             cycle.is_its_turn = True
-            self._serve_if_complete(cycle)
-        else:
+            if not cycle.more_body:
+                # Not from within the task of the request before, which this one would take for its own.
+                self.loop.call_soon(self._serve_if_complete, cycle)
+        elif not self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -223,5 +227,7 @@ class ShortWayProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _serve_if_complete(self, request: HotRequest) -> None:
-        if request.is_its_turn and not request.more_body and not request.disconnected:
+        is_ready = request.is_its_turn and not request.more_body
+        # What follows an answer that ends its connection is not answered, so it must not be done either.
+        if is_ready and not request.disconnected and not self.transport.is_closing():
             Errand(self._short_way.serve(request)).step()
