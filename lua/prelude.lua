@@ -265,14 +265,17 @@ local function unhold(record, is_sale)
   end
 end
 
--- Keeps the records of holds that ended, as JSON, for the retention, and lets go of their deadlines.
-local function save_ended(holds)
-  local ended = {}
-  for i, hold in ipairs(holds) do
-    keep(hold.key, hold.text, RETENTION_MS)
-    ended[i] = last_part(hold.key)
-  end
+-- Keeps the record of a hold that ended, as JSON, for the retention; its deadline is let go of at the end.
+local ended = {}
+local function keep_ended(key, text)
+  keep(key, text, RETENTION_MS)
+  ended[#ended + 1] = last_part(key)
+end
+
+local function save_settled()
   call_in_parts('ZREM', DEADLINES, ended)
+  save_rows()
+  save_customers()
 end
 
 local anything_due = nil
@@ -284,11 +287,11 @@ local function is_anything_due()
 end
 
 -- The memory of keyed operations: key -> [fingerprint, what the answer is made of]. A refusal is never remembered. Of one
--- that is known not to be there the text is false, or `memories` says so.
-local memories, memory_texts, fresh_memories = {}, {}, {}
+-- that is known not to be there the text is false.
+local memory_texts, fresh_memories = {}, {}
 
 local function recall(key)
-  if memory_texts[key] == nil and memories[key] == nil then
+  if memory_texts[key] == nil then
     memory_texts[key] = redis.call('GET', key)
   end
   return memory_texts[key] and cjson.decode(memory_texts[key])
@@ -370,18 +373,10 @@ local function load_stock(holds, may_come_back)
   load_customers(wanted_customers)
 end
 
-local ended = {}
 local function settle(hold, status)
   hold[STATUS], hold[TEXT] = status, with_status(hold[TEXT], status)
   unhold(hold, status == 'committed')
-  keep(hold[KEY], hold[TEXT], RETENTION_MS)
-  ended[#ended + 1] = hold[ID]
-end
-
-local function save_settled()
-  call_in_parts('ZREM', DEADLINES, ended)
-  save_rows()
-  save_customers()
+  keep_ended(hold[KEY], hold[TEXT])
 end
 
 -- Answers the operations by their places, each once for its memory's key.

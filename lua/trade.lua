@@ -85,10 +85,7 @@ end
 local texts = load_texts(text_keys)
 
 for _, key in ipairs(memory_keys) do
-  memory_texts[key] = texts[key]
-  if not texts[key] then
-    memories[key] = false
-  end
+  memory_texts[key] = texts[key] or false
 end
 
 local records = {}
@@ -233,7 +230,7 @@ local function spent_coupon(operation)
   return nil
 end
 
-local ended_holds, live_holds, puts, put_for_ms, windows = {}, {}, {}, {}, {}
+local live_holds, puts, put_for_ms, windows = {}, {}, {}, {}
 
 -- An event, of whose body the first part and the others are told as JSON.
 local function tell(kind, first, others)
@@ -249,7 +246,7 @@ local function end_hold(key, record, status)
   record[STATUS] = status
   texts[key] = with_status(texts[key], status)
   unhold(record, status == 'committed')
-  ended_holds[#ended_holds + 1] = { key = key, text = texts[key] }
+  keep_ended(key, texts[key])
 end
 
 local function end_holds(operation)
@@ -361,9 +358,7 @@ if #events > 0 then
   emit('trade', events, '[' .. table.concat(encoded, ',') .. ']')
 end
 if #events > 0 or #windows > 0 or #fresh_memories > 0 then
-  save_rows()
-  save_customers()
-  save_ended(ended_holds)
+  save_settled()
   local deadlines = {}
   for i = 1, #live_holds, 2 do
     local key, expires = live_holds[i], live_holds[i + 1]
