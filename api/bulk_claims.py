@@ -18,7 +18,6 @@ from api.holds import (
     Quantity,
     Ttl,
     claim_of,
-    claim_of_lines,
 )
 from engine.holds import MAX_LINES, Line
 from engine.settings import Settings
@@ -50,13 +49,7 @@ def claims_of(settings: Settings, holds: list[msgspec.Raw]) -> list[Claim | Prob
     wanted = _wanted_of(holds)
     if wanted is None:  # one of them is bad: each speaks for itself
         return [_claim_of(settings, hold) for hold in holds]
-    ttl_s = settings.default_hold_ttl_s
-    return [
-        Claim(each.lines, each.customer_id, ttl_s if each.ttl_s is UNSET else each.ttl_s)
-        if len(each.lines) == 1
-        else claim_of_lines(settings, each.lines, each.customer_id, each.ttl_s)
-        for each in wanted
-    ]
+    return [claim_of(settings, each) for each in wanted]
 
 
 def _wanted_of(holds: list[msgspec.Raw]) -> list[_Wanted] | None:

@@ -107,12 +107,10 @@ def _named(
             for claim, raw in zip(claims, body.holds, strict=True)
         ]
     )
-    names = [f"{group}_{place}" for place, claim in enumerate(claims, 1) if isinstance(claim, Claim)]
-    also = zip(*[[name + other for name in names] for other in others], strict=True)
-    well_formed = [claim for claim in claims if isinstance(claim, Claim)]
+    well_formed = [(f"{group}_{place}", claim) for place, claim in enumerate(claims, 1) if isinstance(claim, Claim)]
     return [
-        claim.reserve(name + period, whole, before, group, position)
-        for position, (name, before, claim) in enumerate(zip(names, also, well_formed, strict=True), 1)
+        claim.reserve(name + period, whole, tuple([name + other for other in others]), group, position)
+        for position, (name, claim) in enumerate(well_formed, 1)
     ]
 
 

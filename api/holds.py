@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
@@ -171,13 +171,9 @@ async def commit(
 ) -> Reply | Problem:
     """Sell a hold's units. Raises Unavailable."""
     token, reference = token_of(hold_id), body.reference or ""
-    answer: HoldAnswer | Refused = UNKNOWN_HOLD
-    if token is not None:
-        keyed = _keyed(caller, "commit", key, hold_id, reference)
-        answer = await resources.shard.commit(token, keyed, reference)
-        if isinstance(answer, Refused):
-            answer = await _judge_again(resources, token, answer, HoldStatus.COMMITTED)
-    return _settled(resources, "commit", answer)
+    keyed = _keyed(caller, "commit", key, hold_id, reference)
+    answer = UNKNOWN_HOLD if token is None else await resources.shard.commit(token, keyed, reference)
+    return await _settled(resources, "commit", token, answer, HoldStatus.COMMITTED)
 
 
 async def extend(
@@ -185,40 +181,36 @@ async def extend(
 ) -> Reply | Problem:
     """Give a hold more time. Raises Unavailable."""
     token = token_of(hold_id)
-    answer: HoldAnswer | Refused = UNKNOWN_HOLD
-    if token is not None:
-        keyed = _keyed(caller, "extend", key, hold_id, body.ttl_s)
-        answer = await resources.shard.extend(token, body.ttl_s, keyed)
-        if isinstance(answer, Refused):
-            answer = await _judge_again(resources, token, answer, None)
-    return _settled(resources, "extend", answer)
+    keyed = _keyed(caller, "extend", key, hold_id, body.ttl_s)
+    answer = UNKNOWN_HOLD if token is None else await resources.shard.extend(token, body.ttl_s, keyed)
+    return await _settled(resources, "extend", token, answer, None)
 
 
 async def release(resources: Resources, hold_id: str) -> Reply | Problem:
     """Give a hold's units back. Raises Unavailable."""
     token = token_of(hold_id)
-    answer: HoldAnswer | Refused = UNKNOWN_HOLD
-    if token is not None:
-        answer = await resources.shard.release(token)
-        if isinstance(answer, Refused):
-            answer = await _judge_again(resources, token, answer, HoldStatus.RELEASED)
-    return _settled(resources, "release", answer)
+    answer = UNKNOWN_HOLD if token is None else await resources.shard.release(token)
+    return await _settled(resources, "release", token, answer, HoldStatus.RELEASED)
 
 
-def claim_of(settings: Settings, body: HoldRequest) -> Claim | Problem:
+class Wanted(Protocol):
+    """What a hold's request says, however it was decoded."""
+
+    @property
+    def lines(self) -> Sequence[Line]: ...
+    @property
+    def customer_id(self) -> str | None: ...
+    @property
+    def ttl_s(self) -> int | UnsetType: ...
+
+
+def claim_of(settings: Settings, body: Wanted) -> Claim | Problem:
     """What a request asks of the engine, but for the name that it gets."""
-    return claim_of_lines(settings, body.lines, body.customer_id, body.ttl_s)
-
-
-def claim_of_lines(
-    settings: Settings, given: Sequence[Line], customer_id: str | None, ttl_s: int | UnsetType
-) -> Claim | Problem:
-    """The claim of these lines, summed; a problem where that is too much."""
-    lines = sum_lines(given)
+    lines = sum_lines(body.lines)
     for line in lines:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
-    return Claim(lines, customer_id, settings.default_hold_ttl_s if ttl_s is UNSET else ttl_s)
+    return Claim(lines, body.customer_id, settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s)
 
 
 def count_placed(resources: Resources, answer: HoldAnswer | Refused) -> None:
@@ -239,7 +231,11 @@ def _keyed(caller: Caller, verb: str, key: str | None, hold_id: str, payload: ob
     return Keyed(derive_token(caller.client, verb, key), fingerprint((hold_id, payload)))
 
 
-def _settled(resources: Resources, verb: str, answer: HoldAnswer | Refused) -> Reply | Problem:
+async def _settled(
+    resources: Resources, verb: str, token: str | None, answer: HoldAnswer | Refused, wanted: HoldStatus | None
+) -> Reply | Problem:
+    if token is not None and answer == UNKNOWN_HOLD:
+        answer = await _judge_forgotten(resources, token, wanted)
     if isinstance(answer, Refused):
         resources.metrics.count_hold(verb, answer.refusal)
         return refused(answer)
@@ -247,15 +243,11 @@ def _settled(resources: Resources, verb: str, answer: HoldAnswer | Refused) -> R
     return Reply(200, view(answer.hold), replayed=answer.replayed)
 
 
-async def _judge_again(
-    resources: Resources, token: str, told: Refused, wanted: HoldStatus | None
-) -> HoldAnswer | Refused:
-    """Of a hold that Redis let go of, the same answer that it gave as long as it remembered it."""
-    if told.refusal is not Refusal.UNKNOWN_HOLD:
-        return told
+async def _judge_forgotten(resources: Resources, token: str, wanted: HoldStatus | None) -> HoldAnswer | Refused:
+    """The same answer that Redis gave for a hold as long as it remembered it."""
     hold = await _stored(resources, token)
     if hold is None:
-        return told
+        return UNKNOWN_HOLD
     if hold.status is wanted:
         return HoldAnswer(hold, replayed=False)
     if hold.status is HoldStatus.EXPIRED:

@@ -23,7 +23,7 @@ class Settling(msgspec.Struct, frozen=True, gc=False):
 
 def committing(token: str, keyed: Keyed | None, reference: str) -> Settling:
     """A commit; its reference goes as JSON, as the event has it."""
-    return Settling(token, keyed, (msgspec.json.encode(reference).decode() if reference else '""',))
+    return Settling(token, keyed, (msgspec.json.encode(reference).decode(),))
 
 
 def pack_settling(keys: Keys, operations: Sequence[Settling]) -> tuple[list[str], tuple[Any, ...]]:
