@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.authentication import Caller
 from api.bodies import check_content_type
 from api.errors import MEDIA_TYPE as PROBLEM_TYPE
 from api.errors import Problem, encode_problem, problem_of_exception
@@ -119,7 +118,10 @@ class ShortWay:
         status = CLIENT_GONE
         try:
             try:
-                caller = self._resources.authenticator.recognize(request.named) or await self._admit(request)
+                authenticator = self._resources.authenticator
+                caller = authenticator.recognize(request.named)
+                if caller is None:
+                    caller = await authenticator.admit(request.headers, "storefront")
                 if self._resources.rate_limits is not None:
                     caller = await self._resources.rate_limits.admit(caller, extra)
                 body = request.body
@@ -142,9 +144,6 @@ class ShortWay:
                 request.protocol.transport.close()
             seconds = time.perf_counter() - request.started
             observer.record(request_id, request.route.template, "POST", status, seconds)
-
-    async def _admit(self, request: HotRequest) -> Caller:
-        return await self._resources.authenticator.admit(request.headers, "storefront")
 
     def _answer(self, request: HotRequest, request_id: bytes, outcome: Reply | Problem, extra: Headers) -> None:
         """Write a whole answer at once and end the cycle, as uvicorn's own does in two steps."""

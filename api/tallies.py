@@ -17,15 +17,21 @@ from prometheus_client.registry import Collector
 class Tally:
     """How many of a kind were of which size (how many requests took how long), and their sum."""
 
-    __slots__ = ("buckets", "sum")
+    __slots__ = ("_bounds", "buckets", "sum")
 
-    def __init__(self, bounds: int) -> None:
-        self.buckets = [0] * (bounds + 1)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def cumulated(self, bounds: Sequence[float]) -> list[tuple[str, float]]:
+    def add(self, size: float) -> None:
+        """One more, of this size."""
+        self.buckets[bisect_left(self._bounds, size)] += 1
+        self.sum += size
+
+    def cumulated(self) -> list[tuple[str, float]]:
         """How many were no greater than each bound, as Prometheus names it."""
-        names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         return list(zip(names, accumulate(self.buckets), strict=True))
 
 
@@ -39,9 +45,8 @@ class RequestTallies(Collector):
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         tally = self._tallies.get((route, method, status))
         if tally is None:
-            tally = self._tallies[route, method, status] = Tally(len(self._bounds_s))
-        tally.buckets[bisect_left(self._bounds_s, seconds)] += 1
-        tally.sum += seconds
+            tally = self._tallies[route, method, status] = Tally(self._bounds_s)
+        tally.add(seconds)
 
     def collect(self) -> Iterable[Metric]:
         """The counter by status, and the histogram over all of them."""
@@ -56,11 +61,11 @@ class RequestTallies(Collector):
         sums: dict[tuple[str, str], Tally] = {}
         for (route, method, status), tally in self._tallies.items():
             requests.add_metric((route, method, str(status)), sum(tally.buckets))
-            together = sums.setdefault((route, method), Tally(len(self._bounds_s)))
+            together = sums.setdefault((route, method), Tally(self._bounds_s))
             together.buckets = [a + b for a, b in zip(together.buckets, tally.buckets, strict=True)]
             together.sum += tally.sum
         for labels, tally in sums.items():
-            durations.add_metric(labels, tally.cumulated(self._bounds_s), tally.sum)
+            durations.add_metric(labels, tally.cumulated(), tally.sum)
         yield requests
         yield durations
 
@@ -76,15 +81,14 @@ class SizeTallies(Collector):
     def count(self, verb: str, size: float) -> None:
         tally = self._tallies.get(verb)
         if tally is None:
-            tally = self._tallies[verb] = Tally(len(self._bounds))
-        tally.buckets[bisect_left(self._bounds, size)] += 1
-        tally.sum += size
+            tally = self._tallies[verb] = Tally(self._bounds)
+        tally.add(size)
 
     def collect(self) -> Iterable[Metric]:
         """The histogram, by verb."""
         found = HistogramMetricFamily(self._name, self._text, labels=("verb",))
         for verb, tally in self._tallies.items():
-            found.add_metric((verb,), tally.cumulated(self._bounds), tally.sum)
+            found.add_metric((verb,), tally.cumulated(), tally.sum)
         yield found
 
 

@@ -88,9 +88,10 @@ class Shard(Reader):
         """
         if self.turned_away is not None:
             raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
-        refused = await self._sold_out.refuse(request)
-        if refused is not None:
-            return refused
+        if self._sold_out.is_likely(request.lines):
+            refused = await self._sold_out.look(request)
+            if refused is not None:
+                return refused
         lane = self._lanes["reserve"]
         given = await lane.submit(request)
         if given.status == "due":

@@ -48,11 +48,13 @@ class SoldOut:
             self._recent.clear()
         self._recent[lines] = self._clock() + RECENT_S
 
-    async def refuse(self, request: Reserve) -> Refused | None:
+    def is_likely(self, lines: Lines) -> bool:
+        """Whether these lines were short so lately that a look is worth it."""
+        until = self._recent.get(lines)
+        return until is not None and self._clock() <= until
+
+    async def look(self, request: Reserve) -> Refused | None:
         """The refusal that a reserve would get now; None where only the script can tell. Raises Unavailable."""
-        until = self._recent.get(request.lines)
-        if until is None or self._clock() > until:
-            return None
         refused = await self._looks.submit(request)
         if refused is None:
             self._recent.pop(request.lines, None)
