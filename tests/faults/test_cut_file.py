@@ -21,7 +21,7 @@ from tests.system import System, open_system
 pytestmark = pytest.mark.anyio
 
 CUT_BYTES = 4_000
-STEP_BYTES = int(os.environ.get("HOLDFAST_TEST_CUT_STEP", "37"))
+STEP_BYTES = int(os.environ.get("HOLDFAST_TEST_CUT_STEP", "67"))
 """1 cuts at every byte, which takes some minutes."""
 
 
