@@ -91,8 +91,10 @@ async def test_a_hold_whose_record_was_deleted_is_ended_from_what_postgresql_kno
 async def run_with_flush(system: System) -> tuple[int, int]:
     """Reconcile while a drainer runs beside it."""
 
+    is_reconciled = asyncio.Event()
+
     async def flushing() -> None:
-        while True:
+        while not is_reconciled.is_set():
             await system.flush()
             await asyncio.sleep(0.01)
 
@@ -100,6 +102,7 @@ async def run_with_flush(system: System) -> tuple[int, int]:
     try:
         result = await run(system.settings, fix=False)
     finally:
-        flusher.cancel()
+        is_reconciled.set()
+        await flusher  # not cancelled: that would break off a transaction, and fail a later test
     assert result.audit.is_clean
     return result.orphans_ended, result.orphans_unproven
