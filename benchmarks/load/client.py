@@ -21,7 +21,7 @@ import msgspec
 from benchmarks.load.histogram import Histogram
 from benchmarks.load.outcome import Outcome
 from benchmarks.load.plan import Plan, composers
-from benchmarks.load.wire import Answer, Connection
+from benchmarks.load.wire import STATUS, Connection, id_of, status_of
 
 PATIENCE_S = 10.0
 """How long the last answers are waited for."""
@@ -37,10 +37,11 @@ class Client:
         self._clock = clock
         self._compose = composers(plan)
         self._pool = list(plan.pool)
-        self._granted_status = [step.granted for step in plan.steps]
+        self._granted_status = [str(step.granted).encode() for step in plan.steps]
         self._granted = [0] * len(plan.steps)
         self._waits: list[list[float]] = [[] for _ in plan.steps]
-        self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(plan.steps)
+        self._first_s = [0.0] * len(plan.steps)
+        self._last_s = [0.0] * len(plan.steps)
         self._statuses: Counter[int] = Counter()
         self._faults = 0
         self._ids: list[str] = []
@@ -76,18 +77,20 @@ class Client:
 
     def _run_closed(self, connections: list[Connection]) -> None:
         plan = self._plan
+        clock = self._clock
         end_s = self._began_s + (plan.seconds if plan.limit is None else PATIENCE_S)
-        busy = {connection for connection in connections if self._begin(connection)}
-        while busy and (now := self._clock()) < end_s:
+        busy = {connection for connection in connections if self._begin(connection, clock())}
+        while busy and (now := clock()) < end_s:
             for key, _ in self._selector.select(end_s - now):
                 connection: Connection = key.data
                 try:
                     answer = connection.receive()
                     if answer is None:
                         continue
+                    answered_s = clock()
                     if plan.limit is not None:
-                        end_s = self._clock() + PATIENCE_S
-                    if not self._follow(connection, answer) and not self._begin(connection):
+                        end_s = answered_s + PATIENCE_S
+                    if not self._follow(connection, answer, answered_s) and not self._begin(connection, answered_s):
                         busy.discard(connection)
                 except OSError:
                     self._lose(connection)
@@ -95,12 +98,12 @@ class Client:
         if plan.limit is not None:
             self._faults += len(busy)
 
-    def _begin(self, connection: Connection) -> bool:
+    def _begin(self, connection: Connection, now: float) -> bool:
         """Start another chain; False when the plan has no more."""
         if self._plan.limit is not None and self._started >= self._plan.limit:
             return False
         self._started += 1
-        self._start_chain(connection, self._clock())
+        self._start_chain(connection, now)
         return True
 
     # Open loop
@@ -124,7 +127,7 @@ class Client:
             for connection in self._ready(next_s):
                 try:
                     answer = connection.receive()
-                    if answer is None or self._follow(connection, answer):
+                    if answer is None or self._follow(connection, answer, self._clock()):
                         continue
                     idle.append(connection)
                 except OSError:
@@ -164,24 +167,24 @@ class Client:
         connection.due_s = due_s
         connection.send(self._compose[connection.step](made))
 
-    def _follow(self, connection: Connection, answer: Answer) -> bool:
-        """Note an answer; send what follows from it, if anything does."""
+    def _follow(self, connection: Connection, answer: bytes, now: float) -> bool:
+        """Note an answer that came just now; send what follows from it, if anything does."""
         step = connection.step
-        now = self._clock()
         self._waits[step].append(now - connection.due_s)
-        if answer.status != self._granted_status[step]:
-            self._statuses[answer.status] += 1
+        if answer[STATUS] != self._granted_status[step]:
+            self._statuses[status_of(answer)] += 1
             return False
-        at_s = now - self._began_s
-        self._times[step] = (self._times[step][0] if self._granted[step] else at_s, at_s)
+        if not self._granted[step]:
+            self._first_s[step] = now
+        self._last_s[step] = now
         self._granted[step] += 1
         if step + 1 == len(self._granted):
             if self._plan.collect:
-                self._ids.append(answer.id)
+                self._ids.append(id_of(answer))
             return False
         connection.step = step + 1
         connection.due_s = now
-        connection.send(self._compose[step + 1](answer.id))
+        connection.send(self._compose[step + 1](id_of(answer)))
         return True
 
     def _lose(self, connection: Connection) -> None:
@@ -204,7 +207,10 @@ class Client:
             statuses=dict(self._statuses),
             latency=latency,
             ids=self._ids,
-            times_s=self._times,
+            times_s=[
+                (first - self._began_s, last - self._began_s) if granted else (0.0, 0.0)
+                for granted, first, last in zip(self._granted, self._first_s, self._last_s, strict=True)
+            ],
             busy=round(busy, 3),
         )
 

@@ -95,15 +95,17 @@ Compose = Callable[[str], bytes]
 def composers(plan: Plan) -> list[Compose]:
     """What makes the requests of each step; all share one count of keys and one round of choices."""
     numbers = itertools.count(1)
-    choices = itertools.cycle(plan.choices or ("",))
+    choices = itertools.cycle([choice.encode() for choice in plan.choices or ("",)])
     return [_composer(plan.text(step), plan.prefix, numbers, choices) for step in plan.steps]
 
 
-def _composer(text: str, prefix: str, numbers: Iterator[int], choices: Iterator[str]) -> Compose:
-    form = text.replace("%", "%%").replace(KEY, "%(key)s").replace(CHOICE, "%(choice)s").replace(ID, "%(id)s")
-    form = form.replace("%(key)s", f"{prefix.replace('%', '%%')}-%(number)0{NUMBER_WIDTH}d")
+def _composer(text: str, prefix: str, numbers: Iterator[int], choices: Iterator[bytes]) -> Compose:
+    parts = text.encode().split(KEY.encode())
+    key = f"{prefix.replace('%', '%%')}-%0{NUMBER_WIDTH}d".encode()
+    choice_mark, id_mark = CHOICE.encode(), ID.encode()
 
     def compose(made: str) -> bytes:
-        return (form % {"number": next(numbers), "choice": next(choices), "id": made}).encode()
+        request = (key % next(numbers)).join(parts)
+        return request.replace(choice_mark, next(choices)).replace(id_mark, made.encode())
 
     return compose

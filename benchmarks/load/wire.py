@@ -7,36 +7,35 @@ import socket
 READ_BYTES = 65_536
 """Less than malloc takes from the system by itself (128 KiB): beyond it every answer costs three more system calls."""
 CONNECT_TIMEOUT_S = 10.0
+STATUS = slice(9, 12)
+"""Where the status stands in the first line of an answer."""
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 _ID = b'"id":"'
 
 
-class Answer:
-    """A status, and the whole answer as bytes."""
+def status_of(answer: bytes) -> int:
+    """The status of a whole answer."""
+    return int(answer[STATUS])
 
-    __slots__ = ("data", "status")
 
-    def __init__(self, status: int, data: bytes) -> None:
-        self.status = status
-        self.data = data
-
-    @property
-    def id(self) -> str:
-        """The first id in the body; "" where there is none."""
-        start = self.data.find(_ID) + len(_ID)
-        return "" if start < len(_ID) else self.data[start : self.data.find(b'"', start)].decode()
+def id_of(answer: bytes) -> str:
+    """The first id in an answer; "" where there is none."""
+    start = answer.find(_ID) + len(_ID)
+    return "" if start < len(_ID) else answer[start : answer.find(b'"', start)].decode()
 
 
 class Connection:
     """A blocking connection with at most one request under way: which step it is of, and when it was due."""
 
-    __slots__ = ("_left", "due_s", "socket", "step")
+    __slots__ = ("_left", "_receive", "due_s", "send", "socket", "step")
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
         self.socket.settimeout(None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send = self.socket.sendall
+        self._receive = self.socket.recv
         self.step = 0
         self.due_s = 0.0
         self._left = b""
@@ -44,13 +43,9 @@ class Connection:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, request: bytes) -> None:
-        """Send a whole request."""
-        self.socket.sendall(request)
-
-    def receive(self) -> Answer | None:
+    def receive(self) -> bytes | None:
         """What came, if it is a whole answer by now. Raises ConnectionError when the server hung up."""
-        data = self.socket.recv(READ_BYTES)
+        data = self._receive(READ_BYTES)
         if not data:
             raise ConnectionResetError("the server closed the connection")
         if self._left:
@@ -60,7 +55,7 @@ class Connection:
             self._left = data
             return None
         self._left = b""
-        return Answer(int(data[9:12]), data)
+        return data
 
     def close(self) -> None:
         self.socket.close()

@@ -10,6 +10,7 @@ from benchmarks.load.client import Client
 from benchmarks.load.outcome import Outcome
 from benchmarks.load.plan import ID, Plan, Step
 from benchmarks.load.run import LoadError, run
+from benchmarks.load.wire import READ_BYTES
 from tests.bench.answering import answering
 
 HOLD = Step("hold", "/holds", "{}")
@@ -89,6 +90,14 @@ def test_ids_are_told_where_they_are_collected() -> None:
     with answering() as server:
         outcome = Client(plan(server.url, limit=3, collect=True)).run()
     assert sorted(outcome.ids) == ["hold_1", "hold_2", "hold_3"]
+
+
+def test_an_answer_may_come_in_parts() -> None:
+    more = "x" * 5 * READ_BYTES
+    with answering(lambda number, _: (201, f'{{"id":"hold_{number}","more":"{more}"}}')) as server:
+        outcome = Client(plan(server.url, limit=20, collect=True)).run()
+    assert (outcome.granted, outcome.faults) == ([20], 0)
+    assert sorted(outcome.ids) == sorted(f"hold_{number}" for number in range(1, 21))
 
 
 def test_a_connection_that_the_server_closes_is_a_fault() -> None:
