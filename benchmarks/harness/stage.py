@@ -18,7 +18,7 @@ from benchmarks.load.outcome import Outcome
 from benchmarks.load.plan import KEY, Plan, Step
 
 UNITS = 1_000_000_000
-PEER_UNITS = {"row_lock": UNITS, "unit_rows": 100_000, "per_request_lua": UNITS}
+PEER_UNITS = {"row_lock": UNITS, "unit_rows": 200_000, "per_request_lua": UNITS}
 HOT = "hot"
 LIMITED_BUSY = 0.95
 
@@ -183,6 +183,12 @@ def note_limits(result: Result) -> None:
         faults = sum(turn.faults for turn in turns)
         if faults:
             result.broken.append(f"{faults} requests to {name} had no answer")
+
+
+def note_refusals(result: Result) -> None:
+    """Where there is enough for all, a refusal is no answer."""
+    if any(turn.refused for turn in result.turns):
+        result.broken.append("holds were refused although there was enough of everything")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from benchmarks.scenarios import (
 
 SCENARIOS: dict[str, tuple[str, Callable[[Stage], Result]]] = {
     "hot": (hot.TITLE, hot.run),
+    "concurrency": (concurrency.TITLE, concurrency.run),
     "zipf": (zipf.TITLE, zipf.run),
     "sold_out": (sold_out.TITLE, sold_out.run),
     "commit": (commit.TITLE, commit.run),
@@ -34,7 +35,6 @@ SCENARIOS: dict[str, tuple[str, Callable[[Stage], Result]]] = {
     "batch": (batch.TITLE, batch.run),
     "spike": (spike.TITLE, spike.run),
     "latency": (latency.TITLE, latency.run),
-    "concurrency": (concurrency.TITLE, concurrency.run),
     "lag": (lag.TITLE, lag.run),
     "flush": (flush.TITLE, flush.run),
     "script_rate": (script_rate.TITLE, script_rate.run),
