@@ -28,7 +28,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     rounds: int = 4
     seconds: float = 1.5
-    connections: int = 64
+    connections: int = 256
     skus: int = 100_000
     holds: int = 100_000
     growth: int = 50_000
