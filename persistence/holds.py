@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import asyncpg
 import msgspec
 
@@ -13,8 +15,9 @@ from persistence.sql import queries
 _decode_lines = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
 
 
+@lru_cache(maxsize=4_096)
 def lines_text(lines: Lines) -> str:
-    """What a hold claims, as its row has it."""
+    """What a hold claims, as its row has it. Cached, since what sells well is claimed again and again."""
     return msgspec.json.encode(lines).decode()
 
 

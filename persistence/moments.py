@@ -7,6 +7,7 @@ them, which asyncpg then takes apart again, was a sixth of the worker's part of 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from engine.events import MAX_AT_MS
@@ -26,7 +27,9 @@ async def give_and_take_ms(connection: Any) -> None:
     )
 
 
+@lru_cache(maxsize=4_096)
 def _encode(ms: int) -> tuple[int]:
+    """Cached, since what one batch made has the same few."""
     if not _FIRST_MS <= ms <= MAX_AT_MS:
         raise OverflowError(f"no calendar has a time of {ms} ms")
     return ((ms - _POSTGRES_EPOCH_MS) * 1_000,)
