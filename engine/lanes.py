@@ -14,6 +14,9 @@ from engine.settings import Settings
 Op = TypeVar("Op")
 Answer = TypeVar("Answer")
 
+WORTH_A_BATCH = 32
+"""Operations for which a batch leaves beside another on the wire: by itself it costs as much as some 30 of them."""
+
 Observer = Callable[[str, int, float], None]
 """Told of each batch that was answered: its verb, how many operations, and the seconds that it took."""
 
@@ -24,9 +27,10 @@ _Waiting: TypeAlias = tuple[Sequence[Op], asyncio.Future[Any], bool]
 class Lane(Generic[Op, Answer]):
     """Collects operations and sends them in batches, few of them on the wire at once.
 
-    At low load a batch is one operation and nothing waits; under load batches grow by themselves. `send` gets the
-    operations in order and answers them in order. A caller that goes away harms nobody: its operation is dropped if it
-    was not sent yet, otherwise its answer is.
+    At low load a batch is one operation and nothing waits; under load batches grow by themselves: what comes while
+    one is on the wire waits for it, or until it is worth a batch of its own. `send` gets the operations in order and
+    answers them in order. A caller that goes away harms nobody: its operation is dropped if it was not sent yet,
+    otherwise its answer is.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Lane(Generic[Op, Answer]):
         self._max_batch = max_batch
         self._max_pending = max_pending
         self._in_flight = in_flight
+        self._worth_one = min(WORTH_A_BATCH, max_batch)
         self._free = in_flight
         self._waiting: deque[_Waiting[Op]] = deque()
         self._waiting_count = 0
@@ -85,9 +90,14 @@ class Lane(Generic[Op, Answer]):
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send soon, not at once: what else arrives in this turn of the event loop shall ride along."""
-        if self._free and self._waiting and not self._woken:
+        if self._waiting and not self._woken and self._may_send():
             self._woken = True
             loop.call_soon(self._dispatch)
+
+    def _may_send(self) -> bool:
+        if self._free == self._in_flight:
+            return True
+        return self._free > 0 and self._waiting_count >= self._worth_one
 
     async def close(self) -> None:
         """Wait for everything on the wire; what still waits is refused."""
@@ -103,7 +113,7 @@ class Lane(Generic[Op, Answer]):
 
     def _dispatch(self) -> None:
         self._woken = False
-        while self._free:
+        while self._may_send():
             batch = self._take()
             if not batch:
                 return

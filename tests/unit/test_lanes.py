@@ -11,7 +11,7 @@ import pytest
 
 from engine.errands import in_task
 from engine.errors import Unavailable
-from engine.lanes import Lane
+from engine.lanes import WORTH_A_BATCH, Lane
 
 pytestmark = pytest.mark.anyio
 
@@ -97,19 +97,35 @@ async def test_batches_grow_while_one_is_on_the_wire(wire: Wire) -> None:
 
 
 async def test_no_more_batches_are_on_the_wire_than_allowed_and_each_end_frees_one(wire: Wire) -> None:
-    lane = wire.lane(in_flight=2)
-    callers = [task for operation in range(5) for task in await submitted(lane, operation)]
-    assert wire.batches == [[0], [1]]
+    lane = wire.lane(in_flight=2, max_batch=2)
+    callers = [task for pair in ((0, 1), (2, 3), (4, 5), (6,)) for task in await submitted(lane, *pair)]
+    assert wire.batches == [[0, 1], [2, 3]]
     await wire.answer(1)
-    assert wire.batches == [[0], [1], [2, 3, 4]]
-    callers += await submitted(lane, 5)
-    assert len(wire.batches) == 3
+    assert wire.batches == [[0, 1], [2, 3], [4, 5]]
     await wire.fail(0, Unavailable("broken"))
-    assert wire.batches[3:] == [[5]]
+    assert len(wire.batches) == 3
+    callers += await submitted(lane, 7)
+    assert wire.batches[3:] == [[6, 7]]
     await wire.answer_everything()
     answers = await asyncio.gather(*callers, return_exceptions=True)
-    assert isinstance(answers[0], Unavailable)
-    assert answers[1:] == [10, 20, 30, 40, 50]
+    assert [isinstance(answer, Unavailable) for answer in answers[:2]] == [True, True]
+    assert answers[2:] == [20, 30, 40, 50, 60, 70]
+
+
+async def test_a_second_batch_leaves_beside_one_on_the_wire_only_when_it_is_worth_it(wire: Wire) -> None:
+    lane = wire.lane(in_flight=2)
+    callers = await submitted(lane, 0)
+    callers += await submitted(lane, *range(1, WORTH_A_BATCH))
+    assert (len(wire.batches), lane.waiting) == (1, WORTH_A_BATCH - 1)
+    callers += await submitted(lane, WORTH_A_BATCH)
+    assert (wire.batches[1:], lane.waiting) == ([list(range(1, WORTH_A_BATCH + 1))], 0)
+    callers += await submitted(lane, 99)
+    await wire.answer(0)
+    assert (len(wire.batches), lane.waiting) == (2, 1)
+    await wire.answer(1)
+    assert wire.batches[2:] == [[99]]
+    await wire.answer_everything()
+    assert await asyncio.gather(*callers) == [operation * 10 for operation in (*range(WORTH_A_BATCH + 1), 99)]
 
 
 async def test_a_batch_is_never_larger_than_allowed_and_keeps_the_order(wire: Wire) -> None:
