@@ -26,6 +26,12 @@ TEMPLATE = "holdfast_test_template"
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that none of them is left to run alone at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     """A directory that the embedded servers' account can reach even when the tests run as root."""

@@ -21,7 +21,7 @@ from tests.system import System, open_system
 pytestmark = pytest.mark.anyio
 
 CUT_BYTES = 4_000
-STEP_BYTES = int(os.environ.get("HOLDFAST_TEST_CUT_STEP", "67"))
+STEP_BYTES = int(os.environ.get("HOLDFAST_TEST_CUT_STEP", "97"))
 """1 cuts at every byte, which takes some minutes."""
 
 
@@ -42,6 +42,7 @@ def redis_server(servers_dir: Path) -> Iterator[EmbeddedRedis]:
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 async def test_a_file_cut_anywhere_in_its_last_entries_is_mended_from_postgresql(
     redis_server: EmbeddedRedis, clean_database_url: str
