@@ -34,7 +34,7 @@ format: $(INSTALLED) ## rewrite the sources as `check` wants them
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: $(INSTALLED) ## measure it beside other designs, against its targets: about 6 minutes, report in .bench
+bench: $(INSTALLED) ## measure it beside other designs, against its targets: about 7 minutes, report in .bench
 	@$(RUN) -m cli.main bench all
 
 faults: $(INSTALLED) ## break the whole system under load and check every answer: about a minute; SECONDS= SEED=
