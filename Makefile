@@ -22,7 +22,7 @@ up: $(INSTALLED) ## run everything: servers, API, jobs; a demo sale at first; un
 	@$(RUN) -m cli.main up
 
 test: $(INSTALLED) ## run the tests
-	@$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(INSTALLED) ## formatting, lint, types and the one-way imports between the rooms
 	$(RUN) -m ruff format --check .

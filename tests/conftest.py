@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import shutil
 import tempfile
@@ -22,14 +21,9 @@ from cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.migrate import migrate
 
 TEMPLATE = "holdfast_test_template"
+DATABASE = "holdfast_test"
 # A test kills servers, never the machine: without fsync a fresh database costs a third.
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that none of them is left to run alone at the end."""
-    long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
@@ -86,19 +80,11 @@ def migrated_template(database_url: str) -> str:
     return TEMPLATE
 
 
-@pytest.fixture(scope="session")
-def database_numbers() -> Iterator[int]:
-    """What tells the session's databases apart."""
-    return itertools.count(1)
-
-
 @pytest.fixture
-def clean_database_url(database_url: str, migrated_template: str, database_numbers: Iterator[int]) -> Iterator[str]:
-    """A database of the test's own, migrated and empty, dropped afterwards."""
-    name = f"holdfast_test_{next(database_numbers)}"
-    _run(_recreate(database_url, name, template=migrated_template))
-    yield with_database(database_url, name)
-    _run(_execute(database_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+def clean_database_url(database_url: str, migrated_template: str) -> str:
+    """A migrated and empty database, in the place of the one that the test before had."""
+    _run(_recreate(database_url, DATABASE, template=migrated_template))
+    return with_database(database_url, DATABASE)
 
 
 def with_database(url: str, name: str) -> str:

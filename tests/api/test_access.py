@@ -263,7 +263,6 @@ def test_a_key_revoked_while_nobody_listened_is_refused_once_somebody_does(guard
     assert wait_refused(guarded, bearing(other_secret)) < AT_ONCE_S
 
 
-@pytest.mark.slow
 def test_a_revoked_key_stays_refused_and_a_good_one_stays_good_while_postgresql_is_away(
     clean_redis_url: str, tmp_path: Path
 ) -> None:

@@ -136,7 +136,6 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-@pytest.mark.slow
 def test_holds_are_served_while_postgresql_is_away_and_the_start_waits_for_it(
     postgres: EmbeddedPostgres, clean_redis_url: str, tmp_path: Path
 ) -> None:

@@ -23,7 +23,6 @@ from tests.bench.test_report import MACHINE
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_a_quick_run_of_one_scenario_measures_both_and_keeps_its_promises(tmp_path: Path) -> None:
     arguments = ["hot", "--quick", "--against", "noop", "--json", "--out", str(tmp_path)]
     done = subprocess.run(

@@ -114,7 +114,6 @@ def up(data_dir: Path) -> Iterator[Up]:
     up.end()
 
 
-@pytest.mark.slow
 def test_a_system_serves_its_demo_alone_on_its_data_and_stops_in_order_on_ctrl_c(up: Up) -> None:
     up.start()
     status, stock = up.get("/api/v1/stock")
@@ -137,7 +136,6 @@ def test_a_system_serves_its_demo_alone_on_its_data_and_stops_in_order_on_ctrl_c
     assert said.endswith("Stopped\n")
 
 
-@pytest.mark.slow
 def test_everything_killed_at_once_continues_with_its_data_and_its_ports(up: Up) -> None:
     up.start()
     sku = up.get("/api/v1/stock?limit=1")[1]["items"][0]["sku"]
@@ -155,7 +153,6 @@ def test_everything_killed_at_once_continues_with_its_data_and_its_ports(up: Up)
     assert up.get(f"/api/v1/stock/{sku}")[1] == stock
 
 
-@pytest.mark.slow
 def test_what_dies_is_replaced_and_a_supervisor_that_dies_leaves_nothing_behind(up: Up) -> None:
     up.start()
     first = up.runtime()

@@ -62,7 +62,6 @@ async def flushed_holds(system: System) -> set[str]:
     return {row["id"] for row in await system.pool.fetch("SELECT id FROM holds")}
 
 
-@pytest.mark.slow
 async def test_what_was_confirmed_or_flushed_survives_a_killed_master_and_nothing_is_oversold(
     servers: Replicated, watched: Settings, api: Api, tmp_path: Path
 ) -> None:

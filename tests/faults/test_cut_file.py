@@ -42,7 +42,6 @@ def redis_server(servers_dir: Path) -> Iterator[EmbeddedRedis]:
         server.stop()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 async def test_a_file_cut_anywhere_in_its_last_entries_is_mended_from_postgresql(
     redis_server: EmbeddedRedis, clean_database_url: str

@@ -21,7 +21,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_under_load_and_faults_nothing_acknowledged_is_lost_or_doubled_and_nothing_is_oversold() -> None:
     chosen = [fault for fault in faults.UP if fault.is_quick]

@@ -127,7 +127,6 @@ def _run(url: str, settings_path: Path, *options: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(LONG_TIMEOUT_S if EXAMPLES else 300)
 def test_the_process_does_what_its_document_says_whatever_it_is_asked(
     api: Api, guarded: Api, secret: str, tmp_path: Path

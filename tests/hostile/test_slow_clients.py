@@ -230,7 +230,6 @@ def room() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.slow
 def test_thousands_of_idle_connections_leave_the_others_served_and_are_let_go(
     settings: Settings, room: int, tmp_path: Path
 ) -> None:

@@ -71,7 +71,6 @@ async def test_the_flush_is_near_at_rest_and_under_moderate_load(system: System,
     await assert_exactly_once(system)
 
 
-@pytest.mark.slow
 async def test_a_worker_killed_in_the_middle_of_a_load_and_restarted_loses_and_doubles_nothing(
     system: System, processes: Processes
 ) -> None:

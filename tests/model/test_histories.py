@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -262,7 +261,6 @@ def refusal(answer: Refused) -> Answer:
     return (code, *answer.skus)
 
 
-@pytest.mark.slow
 def test_every_history_is_answered_as_the_oracle_says_and_its_books_balance(
     clean_redis_url: str, clean_database_url: str
 ) -> None:

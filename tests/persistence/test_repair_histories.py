@@ -125,7 +125,6 @@ async def lives_ms(system: System, keys: Iterable[str]) -> dict[str, int]:
     return {key: await system.raw.pttl(key) for key in keys}
 
 
-@pytest.mark.slow
 async def test_after_any_history_a_repair_comes_to_what_a_whole_rebuild_comes_to(system: System) -> None:
     done: Counter[str] = Counter()
     for seed in SEEDS:

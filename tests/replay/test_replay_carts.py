@@ -111,7 +111,6 @@ def test_an_api_that_is_killed_among_carts_and_comes_back_makes_no_order_twice(
     assert report["retries"]["no answer"] > 0
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not REAL_ORDERS.exists(), reason=f"the real order lines are not here: {REAL_ORDERS.name}")
 def test_the_first_real_baskets_come_to_the_file_s_sum(running: Running, tmp_path: Path) -> None:
     running.start_worker()
