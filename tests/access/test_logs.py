@@ -31,6 +31,8 @@ from tests.jobs.processes import Processes
 from tests.own_postgres import own_postgres
 
 MARK = "zqx"
+SKU = "LOGGED-MUG"
+"""Unmarked: which SKU's books differ is what an operator has to read in a log."""
 CUSTOMER = f"{MARK}-customer-7"
 KEYS = Keys()
 PLACES = {
@@ -80,7 +82,7 @@ def succeed(api: Api) -> str:
     """Everything that carries a name or a code, and is done; returns a cart."""
     product = make_product(api)
     sku = make_variant(api, product["id"], stock_quantity=50)["sku"]
-    made(api.client.put(f"{BASE}/stock/{MARK}-sku", json={"on_hand": 1, "customer_limit": 1}))
+    made(api.client.put(f"{BASE}/stock/{SKU}", json={"on_hand": 1, "customer_limit": 1}))
     made(api.client.post(f"{BASE}/coupons", json={"code": f"{MARK}-COUPON", "kind": "percentage", "value": 5}))
     rule = {"name": "R", "kind": "promo", "promo_code": f"{MARK}-promo", "percent": 5}
     made(api.client.post(f"{BASE}/pricing-rules", json=rule))
@@ -105,8 +107,8 @@ def succeed(api: Api) -> str:
 
 def be_refused(api: Api, cart: str) -> None:
     """What is wrong with a request, of each kind."""
-    one = {"lines": [{"sku": f"{MARK}-sku", "quantity": 1}], "customer_id": CUSTOMER}
-    many = {"lines": [{"sku": f"{MARK}-sku", "quantity": 9}], "customer_id": CUSTOMER}
+    one = {"lines": [{"sku": SKU, "quantity": 1}], "customer_id": CUSTOMER}
+    many = {"lines": [{"sku": SKU, "quantity": 9}], "customer_id": CUSTOMER}
     posts: list[tuple[str, Any, dict[str, str], int]] = [
         ("holds", many, {}, 409),
         ("holds", {**one, "customer_id": f"{MARK}-" + "c" * 1_000}, {}, 400),
@@ -118,7 +120,7 @@ def be_refused(api: Api, cart: str) -> None:
         ("holds/batch", {"holds": [one, many]}, key("batch"), 200),
         (f"carts/{cart}/checkout", {"customer_id": f"{MARK}-other"}, key("other"), 403),
         (f"carts/{cart}/coupon", {"code": f"{MARK}-NONE"}, {}, 404),
-        (f"carts/{MARK}-cart/items", {"sku": f"{MARK}-sku", "quantity": 1}, {}, 404),
+        (f"carts/{MARK}-cart/items", {"sku": SKU, "quantity": 1}, {}, 404),
         ("coupons", {"code": f"{MARK}-COUPON", "kind": "percentage", "value": 5}, {}, 409),
         ("coupons", {"code": f"{MARK} no", "kind": "percentage", "value": 5}, {}, 400),
         (f"{MARK}-route", one, {}, 404),
@@ -162,7 +164,7 @@ def break_the_flush(api: Api, settings: Settings, place: Path) -> None:
 
 def lose_the_servers(api: Api, servers: Sequence[EmbeddedPostgres | AccessRedis], secrets_of: list[str]) -> None:
     """PostgreSQL away, then Redis too."""
-    body = {"lines": [{"sku": f"{MARK}-sku", "quantity": 1}], "customer_id": CUSTOMER}
+    body = {"lines": [{"sku": SKU, "quantity": 1}], "customer_id": CUSTOMER}
     for server in servers:
         server.stop()
         for _ in range(3):
