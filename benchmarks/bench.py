@@ -53,7 +53,9 @@ def _options() -> list[click.Parameter]:
         click.Option(["--full"], is_flag=True, help="Long turns and a million holds: takes half an hour."),
         click.Option(["--rounds"], type=click.IntRange(2, 100), help="Turns of each; the first is thrown away."),
         click.Option(["--seconds"], type=click.FloatRange(0.5, 60), help="How long a turn is."),
-        click.Option(["--connections"], type=click.IntRange(1, 1_000), help="Of a closed-loop load.  [256]"),
+        click.Option(
+            ["--connections"], type=click.IntRange(1, 1_000), help=f"Of a closed-loop load.  [{DEFAULT.connections}]"
+        ),
         click.Option(["--arrivals"], type=click.FloatRange(1, 100_000), help="Shoppers a second in `spike`."),
         click.Option(["--skus"], type=click.IntRange(1, 100_000), help="Of the full system."),
         click.Option(["--holds"], type=click.IntRange(1), help="Live holds of the full system."),
