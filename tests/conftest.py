@@ -9,16 +9,15 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 import redis
 
 from cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.migrate import migrate
+from tests.databases import CleanDatabase, recreate, with_database
 
 TEMPLATE = "holdfast_test_template"
 DATABASE = "holdfast_test"
@@ -75,35 +74,18 @@ def database_url(servers_dir: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(database_url: str) -> str:
     """The name of a migrated database that fresh ones are copied from."""
-    _run(_recreate(database_url, TEMPLATE))
-    _run(migrate(with_database(database_url, TEMPLATE)))
+    recreate(database_url, TEMPLATE)
+    asyncio.run(migrate(with_database(database_url, TEMPLATE)))
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def database_for_each(database_url: str, migrated_template: str) -> CleanDatabase:
+    """What `clean_database_url` is from one test to the next."""
+    return CleanDatabase(database_url, migrated_template, DATABASE)
+
+
 @pytest.fixture
-def clean_database_url(database_url: str, migrated_template: str) -> str:
+def clean_database_url(database_for_each: CleanDatabase) -> str:
     """A migrated and empty database, in the place of the one that the test before had."""
-    _run(_recreate(database_url, DATABASE, template=migrated_template))
-    return with_database(database_url, DATABASE)
-
-
-def with_database(url: str, name: str) -> str:
-    """The same server, another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-async def _recreate(url: str, name: str, template: str = "template0") -> None:
-    await _execute(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE {template}")
-
-
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _run(work: Coroutine[object, object, object]) -> None:
-    asyncio.run(work)
+    return database_for_each.clean()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.access.database import prepare
 from tests.access.redis_server import AccessRedis
-from tests.conftest import _execute, _recreate, _run, with_database
+from tests.databases import drop, recreate, with_database
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def users(place: Path) -> Iterator[AccessRedis]:
 def roles_url(database_url: str) -> Iterator[str]:
     """A database with the roles of deploy/postgres, as the superuser sees it."""
     name = "holdfast_test_roles"
-    _run(_recreate(database_url, name))
+    recreate(database_url, name)
     url = with_database(database_url, name)
     prepare(url)
     yield url
-    _run(_execute(database_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    drop(database_url, name)

@@ -13,7 +13,7 @@ import pytest
 from persistence import sql
 from persistence.sql import queries
 from tests.access.database import passwords, role_url, run_sql_file
-from tests.conftest import with_database
+from tests.databases import with_database
 
 FOLDER = Path(sql.__file__).parent
 CATALOGUE = {"categories", "products", "variants", "pricing_rules", "coupons"}

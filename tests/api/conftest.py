@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from cli.embedded import EmbeddedRedis
 from engine.settings import Settings
 from tests.api.process import Api, running_api
-from tests.conftest import _execute, with_database
+from tests.databases import drop, recreate, with_database
 
 DATABASE = "holdfast_test_api"
 
@@ -34,15 +33,9 @@ def api_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def api_database_url(database_url: str, migrated_template: str) -> Iterator[str]:
-    asyncio.run(
-        _execute(
-            database_url,
-            f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)",
-            f"CREATE DATABASE {DATABASE} TEMPLATE {migrated_template}",
-        )
-    )
+    recreate(database_url, DATABASE, migrated_template)
     yield with_database(database_url, DATABASE)
-    asyncio.run(_execute(database_url, f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))
+    drop(database_url, DATABASE)
 
 
 @pytest.fixture(scope="package")

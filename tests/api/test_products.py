@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from tests.api.catalogue import (
     walk,
 )
 from tests.api.process import Api, assert_problem, running_api
-from tests.conftest import _execute
+from tests.databases import drop
 
 URL = "/api/v1/products"
 SEEN_WITHIN_S = 5.0
@@ -248,7 +247,7 @@ def test_while_postgresql_is_away_reads_go_on_and_writes_are_503(
     product = make_product(own_api, category_id=category["id"])
     variant = make_variant(own_api, product["id"])
     name_of_database = clean_database_url.rpartition("/")[2].partition("?")[0]
-    asyncio.run(_execute(database_url, f"DROP DATABASE {name_of_database} WITH (FORCE)"))
+    drop(database_url, name_of_database)
     own_api.hold(variant["sku"], 1)
     assert own_api.client.get(f"/api/v1/categories/{category['id']}").json() == category
     assert own_api.client.get(f"{URL}/{product['id']}").json()["variants"][0]["available"] == 9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from cli.embedded import EmbeddedRedis
 from engine.settings import Settings
 from tests.api.process import Api, running_api
-from tests.conftest import _execute, with_database
+from tests.databases import drop, recreate, with_database
 from tests.system import System, open_system
 
 DATABASE = "holdfast_test_hostile"
@@ -24,8 +23,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str, migrated_template: str) -> Iterator[Settings]:
     """A Redis and a database of the module's own."""
-    drop = f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"
-    asyncio.run(_execute(database_url, drop, f"CREATE DATABASE {DATABASE} TEMPLATE {migrated_template}"))
+    recreate(database_url, DATABASE, migrated_template)
     server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
     try:
         server.start()
@@ -33,7 +31,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str, migrat
         yield Settings(redis_url=server.url, database_url=with_database(database_url, DATABASE), auth="off")
     finally:
         server.stop()
-        asyncio.run(_execute(database_url, drop))
+        drop(database_url, DATABASE)
 
 
 @pytest.fixture(scope="module")
