@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 PIP = $(RUN) -m pip --disable-pip-version-check --no-input
 UV ?= uv
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-config --upgrade
 
