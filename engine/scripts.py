@@ -64,6 +64,11 @@ class Header(msgspec.Struct, frozen=True):
         return tuple(self.fields.get("Flags", "").split())
 
     @property
+    def shared(self) -> tuple[str, ...]:
+        """The files between the prelude and the verb."""
+        return tuple(self.fields.get("With", "").split())
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """The statuses that an answer may begin with."""
         parts = self.fields["Answers"].split('["')[1:]
@@ -88,19 +93,22 @@ def read_header(source: str) -> Header:
 
 
 class Script:
-    """One verb: the prelude and its own file, one text. What is no verb of the shard comes without the prelude."""
+    """One verb: the prelude, what its header says it comes with, and its own file, one text.
+
+    What is no verb of the shard comes without the prelude.
+    """
 
     def __init__(
         self, verb: str, *, with_flags: bool = True, with_prelude: bool = True, replicas: Replicas | None = None
     ) -> None:
-        prelude = (LUA_FOLDER / "prelude.lua").read_text(encoding="utf-8") if with_prelude else ""
-        body = (LUA_FOLDER / f"{verb}.lua").read_text(encoding="utf-8")
+        body = _read(verb)
         self.verb = verb
         self.replicas = replicas
         self.header = read_header(body)
         flags = self.header.flags
         shebang = f"#!lua flags={','.join(flags)}\n" if flags and with_flags else ""
-        self.replace_text(f"{shebang}{prelude}\n{body}")
+        shared = [_read(name) for name in ("prelude", *self.header.shared)] if with_prelude else []
+        self.replace_text(shebang + "\n".join([*shared, body]))
 
     def replace_text(self, text: str) -> None:
         """Run this text from now on."""
@@ -142,6 +150,10 @@ class Script:
                 )
             return answer
         raise RedisError(f"the server does not keep the script {self.verb}") from answer
+
+
+def _read(name: str) -> str:
+    return (LUA_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def load_scripts(*, with_flags: bool = True, replicas: Mapping[str, Replicas] | None = None) -> dict[str, Script]:

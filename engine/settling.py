@@ -27,7 +27,7 @@ def committing(token: str, keyed: Keyed | None, reference: str) -> Settling:
 
 
 def pack_settling(keys: Keys, operations: Sequence[Settling]) -> tuple[list[str], tuple[Any, ...]]:
-    """The keys of a batch, and its operations as the prelude says of these verbs."""
+    """The keys of a batch, and its operations as lua/holds.lua says."""
     hold, memory = keys.hold_prefix, keys.memory_prefix
     holds: list[str] = []
     memories: list[str] = []

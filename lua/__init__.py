@@ -1,1 +1,1 @@
-"""The scripts: one verb a file, each behind the shared prelude. engine/scripts.py reads them."""
+"""The scripts: one verb a file, behind the parts that its header names. engine/scripts.py reads them."""

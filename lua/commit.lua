@@ -5,6 +5,7 @@
 --          | ["hold-expired"] | ["hold-not-live", status]
 -- Emits:   commit [hold, reference, lines]
 -- Flags:   allow-oom
+-- With:    holds
 --
 -- The deadline is judged by this server's clock, swept or not: an expired hold never sells. Committing a committed hold
 -- is the retry of a lost reply, so it answers the same again.

@@ -4,6 +4,7 @@
 -- Answers: ["expired"] | ["not-due"] | ["orphan"]
 -- Emits:   expire [hold, lines]
 -- Flags:   allow-oom
+-- With:    holds
 --
 -- A hold in the deadline index whose record is gone (deleted by hand, evicted) cannot say what it held: it moves to the
 -- orphans. What the record held is known in PostgreSQL: an operation that brings those lines gives them back, once.

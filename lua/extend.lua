@@ -4,6 +4,7 @@
 -- Answers: ["held", record] | ["replayed", record] | ["key-reused"] | ["unknown-hold"]
 --          | ["hold-expired"] | ["hold-not-live", status]
 -- Emits:   extend [hold, expires ms]
+-- With:    holds
 
 local holds, extended, events = load_holds(), {}, {}
 

@@ -4,6 +4,7 @@
 -- Answers: ["released", record] | ["unknown-hold"] | ["hold-expired"] | ["hold-not-live", status]
 -- Emits:   release [hold, lines]
 -- Flags:   allow-oom
+-- With:    holds
 --
 -- Releasing a released hold is the retry of a lost reply, so it answers the same again.
 

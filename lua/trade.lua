@@ -19,6 +19,7 @@
 -- Emits:   trade of reserve, commit, release and expire as those verbs do; return [reference, reason, customer, lines];
 --          cart [cart, record]; order [order, record]
 -- Flags:   allow-oom
+-- With:    holds
 --
 -- What a cart or an order becomes is judged by the caller; here is judged what others contend for: whether the records
 -- are still those that it judged, whether the holds still live, stock, limits and coupons. A shopper's own holds never

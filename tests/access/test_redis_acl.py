@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from engine.scripts import LUA_FOLDER, VERBS
+from engine.scripts import LUA_FOLDER, VERBS, Script
 from tests.access.redis_server import (
     DEPLOY,
     USERS_FILE,
@@ -143,7 +143,9 @@ def test_the_health_check_needs_no_password_and_sees_nothing_but_an_answer(users
 
 @pytest.mark.parametrize("user", sorted(VERBS_OF))
 def test_a_user_may_run_every_command_of_its_scripts(user: str) -> None:
-    called = {command for verb in ("prelude", *VERBS_OF[user]) for command in commands_of(verb)}
+    verbs = VERBS_OF[user]
+    files = {"prelude", *verbs, *(name for verb in verbs for name in Script(verb).header.shared)}
+    called = {command for name in files for command in commands_of(name)}
     assert called - granted_commands()[user] == set()
 
 
@@ -215,12 +217,12 @@ def start(run_dir: Path, passwords: dict[str, str], *server: str) -> subprocess.
     )
 
 
-def commands_of(verb: str) -> set[str]:
-    """The commands in a script's text."""
-    text = (LUA_FOLDER / f"{verb}.lua").read_text()
+def commands_of(name: str) -> set[str]:
+    """The commands in the text of a script's file."""
+    text = (LUA_FOLDER / f"{name}.lua").read_text()
     found = re.findall(r"(?:redis\.p?call|call_in_parts)\(\s*['\"](\w+)", text)
     dynamic = re.findall(r"redis\.p?call\(\s*(\w+)\s*,", text)
-    assert set(dynamic) <= {"command"}, f"{verb}.lua calls what its text does not name"
+    assert set(dynamic) <= {"command"}, f"{name}.lua calls what its text does not name"
     return {command.lower() for command in found}
 
 
