@@ -44,8 +44,9 @@ def run(stage: Stage) -> Result:
         carts = open_carts(contender, plan, needed.get(contender.name, FIRST_CARTS))
         contender.settle()
         turn, outcome = stage.turn(contender, replace(plan, pool=carts), GROUP)
+        if contender.name in needed:  # the first round is thrown away
+            opened_within += outcome.granted[0]
         needed[contender.name] = max(round(outcome.done * SPARE), FIRST_CARTS)
-        opened_within += outcome.granted[0]
         stage.told(f"  {turn.contender:<16} {turn.rate:>10,.0f} pairs/s")
         return turn
 
