@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,16 @@ START_TIMEOUT_S = 15.0
 class Node:
     """One process of the server's binary, and how it is started again on the same data."""
 
-    def __init__(self, directory: Path, port: int, arguments: Callable[[Node], list[str]]) -> None:
+    def __init__(self, directory: Path, port: int, arguments: Callable[[Node], list[str]], login: str = "") -> None:
         self.directory, self.port = directory, port
         self._arguments = arguments
+        self._login = login
         self.process: subprocess.Popen[bytes] | None = None
-        directory.mkdir()
+        directory.mkdir(parents=True)
 
     @property
     def url(self) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        return f"redis://{self._login}{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
         self.process = spawn(
@@ -68,7 +70,7 @@ class Node:
         return None
 
 
-def _server(node: Node) -> list[str]:
+def _server(node: Node, further: Mapping[str, str]) -> list[str]:
     options = {
         "bind": LOOPBACK,
         "port": str(node.port),
@@ -77,6 +79,7 @@ def _server(node: Node) -> list[str]:
         "appendfsync": "always",
         "save": "",
         "repl-diskless-sync-delay": "0",
+        **further,
     }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 
@@ -85,14 +88,28 @@ def _sentinel(node: Node) -> list[str]:
     return [str(node.directory / "sentinel.conf"), "--sentinel"]
 
 
-class Replicated:
-    """A master, its replica, and the Sentinels; which of the servers is the master changes."""
+def _is_sentinel(node: Node) -> bool:
+    with suppress(RedisError):
+        return bool(node.ask("SENTINEL", "MASTERS"))
+    return False
 
-    def __init__(self, directory: Path) -> None:
+
+class Replicated:
+    """A master, its replica, and the Sentinels; which of the servers is the master changes.
+
+    `login` (`user:password@`) is whom the tests ask as; `options` are further ones of both servers, `watching` further
+    lines of the Sentinels' files.
+    """
+
+    def __init__(
+        self, directory: Path, login: str = "", options: Mapping[str, str] | None = None, watching: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
-        self.master = Node(directory / "first", choose_port(), _server)
-        self.replica = Node(directory / "second", choose_port(), _server)
+        arguments = partial(_server, further=options or {})
+        self.master = Node(directory / "first", choose_port(), arguments, login)
+        self.replica = Node(directory / "second", choose_port(), arguments, login)
         self.sentinels: list[Node] = []
+        self._watching = watching
 
     @property
     def url(self) -> str:
@@ -121,12 +138,13 @@ class Replicated:
                 f"port {sentinel.port}\nbind {LOOPBACK}\ndir {sentinel.directory}\n"
                 f"sentinel monitor {SERVICE} {LOOPBACK} {self.master.port} {count // 2 + 1}\n"
                 f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-                f"sentinel failover-timeout {SERVICE} 4000\n"
+                f"sentinel failover-timeout {SERVICE} 4000\n" + "".join(f"{line}\n" for line in self._watching)
             )
             sentinel.start()
             self.sentinels.append(sentinel)
-        if not wait_until(lambda: all(self._knows_all(sentinel) for sentinel in self.sentinels), START_TIMEOUT_S):
+        if not wait_until(lambda: all(map(_is_sentinel, self.sentinels)), START_TIMEOUT_S):
             pytest.skip("the server's binary does not run as a Sentinel here")
+        assert wait_until(lambda: all(map(self._knows_all, self.sentinels)), START_TIMEOUT_S)
 
     def _knows_all(self, sentinel: Node) -> bool:
         with suppress(RedisError):
@@ -147,9 +165,9 @@ class Replicated:
 
 
 @contextmanager
-def replicated(directory: Path) -> Iterator[Replicated]:
+def replicated(directory: Path, **told: Any) -> Iterator[Replicated]:
     """A master with its replica in step."""
-    servers = Replicated(directory)
+    servers = Replicated(directory, **told)
     try:
         servers.start()
         yield servers
