@@ -13,7 +13,6 @@ from pathlib import Path
 from msgspec import Struct
 
 MAX_ROWS = 2_000_000
-MAX_TEXT = 64
 MAX_UNITS = 100_000_000
 MAX_PRICE = 1_000_000_000
 REQUIRED = ("InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")

@@ -77,7 +77,7 @@ class Lane(Generic[Op, Answer]):
         return self._enqueue(operations, together=True)
 
     def _enqueue(self, operations: Sequence[Op], *, together: bool) -> asyncio.Future[Any]:
-        if self._waiting_count + len(operations) > self._max_pending:
+        if self._waiting_count and self._waiting_count + len(operations) > self._max_pending:
             raise Unavailable(f"more than {self._max_pending} operations are waiting")
         loop = self._loop
         if loop is None:  # asked for once, since asking is a system call

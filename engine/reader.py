@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from redis.asyncio import Redis
@@ -116,19 +116,27 @@ class Reader:
         return (await self._read_all(command))[0]
 
     async def _read_all(self, *commands: Command) -> list[Any]:
-        """Answers that are true: the epoch is read with them, since an emptied Redis would answer "unknown" to all."""
+        """Answers that are true: the epoch is read behind them, since an emptied Redis would answer "unknown" to all.
+
+        The server may serve others between two commands, so what is read first says nothing of what follows it.
+        """
         epoch = self.fence.epoch
         if self.suspended is not None:
             raise Unavailable(self.suspended)
         try:
-            answers = await self.pipe.ask(("HGET", self.keys.meta, "epoch"), *commands)
-            found, *results = [raised(answer) for answer in answers]
+            answers = await self.pipe.ask(*commands, ("HGET", self.keys.meta, "epoch"))
+            *results, found = [raised(answer) for answer in answers]
         except RedisError as error:
             raise unavailable(error) from error
         if found != str(epoch):
-            self.fence.close(OTHER_EPOCH)
-            raise Unavailable(self.fence.reason)
+            self._doubt(epoch)
         return results
+
+    def _doubt(self, epoch: int) -> NoReturn:
+        """Raise Unavailable: Redis is not at the epoch that was asked in. Closes the fence unless it has moved on."""
+        if self.fence.epoch == epoch:
+            self.fence.close(OTHER_EPOCH)
+        raise Unavailable(OTHER_EPOCH)
 
 
 def unavailable(error: RedisError) -> Exception:

@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Bounds of the batches; the first is that of one batch call, whose script runs as long anyway
     max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 500
-    max_pending: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    max_pending: Annotated[int, Meta(ge=1_000, le=1_000_000)] = 20_000
     batches_in_flight: Annotated[int, Meta(ge=1, le=16)] = 2
 
     # Overload: past this many unflushed events a reserve is refused with 503

@@ -20,7 +20,7 @@ from engine.holds import HoldAnswer, Reserve
 from engine.idempotency import Keyed
 from engine.keys import Keys
 from engine.lanes import Lane, Observer
-from engine.reader import OTHER_EPOCH, Reader, clock_ms, first_score, unavailable
+from engine.reader import Reader, clock_ms, first_score, unavailable
 from engine.refusals import Refusal, Refused
 from engine.reserving import pack_reserves
 from engine.scripts import Operation, Script, load_scripts, pack, replicas_of
@@ -66,6 +66,7 @@ class Shard(Reader):
         self.turned_away: str | None = None
         """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
         self._sweeping: tuple[int, asyncio.Task[None]] | None = None
+        self._wanted_ms = 0
 
     @property
     def waiting(self) -> int:
@@ -74,6 +75,9 @@ class Shard(Reader):
 
     async def close(self) -> None:
         """Wait for what is on the wire; the client stays open, it is its maker's."""
+        if self._sweeping is not None:
+            self._sweeping[1].cancel()
+            await asyncio.wait([self._sweeping[1]])
         for lane in self._lanes.values():
             await lane.close()
         await self._sold_out.close()
@@ -108,7 +112,8 @@ class Shard(Reader):
         """Claim each hold for itself, in order, in one batch.
 
         Requests of one group share one memory, and are turned away together. Otherwise the high-water mark may be
-        reached in their midst: those after it get Unavailable as their answer.
+        reached in their midst: those that it turned away get Unavailable as their answer. It is raised where that is
+        the answer of all.
         """
         if not requests:
             return []
@@ -124,9 +129,9 @@ class Shard(Reader):
             for i, answer in zip(again, fresh, strict=True):
                 answered[i] = answer
         found = [answers.reserved(request, answer) for request, answer in zip(requests, answered, strict=True)]
-        first = found[0]
-        if isinstance(first, Unavailable):
-            raise first
+        turned_away = [answer for answer in found if isinstance(answer, Unavailable)]
+        if len(turned_away) == len(found):
+            raise turned_away[0]
         return found
 
     async def commit(self, token: str, keyed: Keyed | None = None, reference: str = "") -> HoldAnswer | Refused:
@@ -224,11 +229,24 @@ class Shard(Reader):
     # The way to Redis
 
     async def _sweep(self, until_ms: int) -> None:
-        """Give back everything that was due at `until_ms`; whoever asks for the same moment joins one sweep."""
-        if self._sweeping is None or self._sweeping[0] < until_ms or self._sweeping[1].done():
-            task = asyncio.get_running_loop().create_task(self._sweep_until(until_ms))
-            self._sweeping = (until_ms, task)
-        await asyncio.shield(self._sweeping[1])
+        """Give back everything that was due at `until_ms`.
+
+        There is one sweep at a time, and the next one is for all who came meanwhile: under load each batch asks for a
+        later moment, and sweeps beside each other would end the same holds.
+        """
+        self._wanted_ms = max(self._wanted_ms, until_ms)
+        swept_ms = -1
+        while swept_ms < until_ms:
+            if self._sweeping is None or self._sweeping[1].done():
+                task = asyncio.get_running_loop().create_task(self._sweep_until(self._wanted_ms))
+                self._sweeping, self._wanted_ms = (self._wanted_ms, task), 0
+            swept_ms, running = self._sweeping
+            try:
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                if running.cancelled():
+                    raise Unavailable("shutting down") from None
+                raise
 
     async def _sweep_until(self, until_ms: int) -> None:
         for _ in range(MAX_SWEEP_ROUNDS):
@@ -257,10 +275,8 @@ class Shard(Reader):
         keys, payload = self._pack(verb, operations)
         if self.suspended is not None:
             raise Unavailable(self.suspended)
-        settings = self._settings
-        argument = msgspec.json.encode(
-            (self.fence.epoch, settings.retention_s * 1000, settings.high_water_events, payload)
-        )
+        settings, epoch = self._settings, self.fence.epoch
+        argument = msgspec.json.encode((epoch, settings.retention_s * 1000, settings.high_water_events, payload))
         started = time.perf_counter()
         try:
             given = await self._scripts[verb].run(self.pipe, keys, argument)
@@ -268,8 +284,7 @@ class Shard(Reader):
             raise unavailable(error) from error
         self._observe(verb, len(operations), time.perf_counter() - started)
         if given[1] == "fenced":
-            self.fence.close(OTHER_EPOCH)
-            raise Unavailable(self.fence.reason)
+            self._doubt(epoch)
         return _answers_of(given)
 
 

@@ -2,7 +2,8 @@
 
 In a drop nearly everybody is refused. A look refuses them by reading only: no script, nothing logged, nothing synced.
 What is remembered here only says where a look is worth it: the refusal is what Redis has at that moment, and anything
-that the script might answer otherwise is left to the script.
+that the script might answer otherwise is left to the script. Only the high-water mark is not looked at: past it the
+script would turn away what is refused here.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ Sku = Annotated[
 ]
 
 MAX_COUNT = 1_000_000_000
-MAX_PAGE = 500
 
 
 class StockLevel(Struct, frozen=True):

@@ -66,11 +66,6 @@ class Trader:
         self._shard = shard
         self._turns: dict[str, Turn] = {}
 
-    @property
-    def names_in_turn(self) -> frozenset[str]:
-        """The names under which somebody acts or waits to."""
-        return frozenset(self._turns)
-
     async def as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
         """What stays as it was; remembered all the same, so that its retry is answered the same."""
         done = None if memory is None else await self.attempt(Plan(Trade(), value), memory)

@@ -66,7 +66,7 @@ async def _flush(settings: Settings, linger_s: float) -> None:
         try:
             while await lease.renew():
                 drained = await drain(resources)
-                if drained.events >= settings.flush_batch_events:
+                if drained.events >= settings.flush_batch_events and not linger.is_broken_off():
                     continue
                 if drained.events:
                     # It reached the log's end: time to make room under a steady load too.

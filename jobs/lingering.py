@@ -31,11 +31,14 @@ class Linger:
     async def is_over(self, redis: Redis) -> bool:
         """Whether the job should end now."""
         return (
-            self._stop.is_set()
+            self.is_broken_off()
             or asyncio.get_running_loop().time() >= self._deadline
-            or os.getppid() != self._parent
             or bool(await redis.llen(self._queue_key))
         )
+
+    def is_broken_off(self) -> bool:
+        """Whether its worker stops or is gone, so that the job ends whatever is left to do."""
+        return self._stop.is_set() or os.getppid() != self._parent
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not past the stop signal."""

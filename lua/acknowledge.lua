@@ -5,13 +5,16 @@
 -- Emits:   nothing
 -- Flags:   allow-oom
 
-local answers = {}
+local answers, before = {}, tonumber(meta[3])
+local flushed = before
 for i, operation in ipairs(operations) do
-  local applied = math.min(operation[2], seq)
-  local flushed = math.max(applied, tonumber(meta[3]))
+  flushed = math.max(flushed, math.min(operation[2], seq))
+  answers[i] = { 'acknowledged', seq - flushed }
+end
+
+if flushed > before then -- else the file would be synced for nothing
   redis.call('XTRIM', EVENTS, 'MINID', integer(EPOCH) .. '-' .. integer(flushed + 1))
   redis.call('HSET', META, 'flushed', integer(flushed))
-  answers[i] = { 'acknowledged', seq - flushed }
 end
 
 return finish(answers)

@@ -64,6 +64,15 @@ local function keep_ended(key, text)
   ended[#ended + 1] = last_part(key)
 end
 
+-- Ends a live hold; returns its record's text from now on.
+local function end_hold(record, key, text, status)
+  local ended_text = with_status(text, status)
+  record[STATUS] = status
+  unhold(record, status == 'committed')
+  keep_ended(key, ended_text)
+  return ended_text
+end
+
 local function save_settled()
   call_in_parts('ZREM', DEADLINES, ended)
   save_rows()
@@ -108,9 +117,7 @@ local function load_stock(holds, may_come_back)
 end
 
 local function settle(hold, status)
-  hold[STATUS], hold[TEXT] = status, with_status(hold[TEXT], status)
-  unhold(hold, status == 'committed')
-  keep_ended(hold[KEY], hold[TEXT])
+  hold[TEXT] = end_hold(hold, hold[KEY], hold[TEXT], status)
 end
 
 -- Answers the operations by their places, each once for its memory's key.

@@ -188,7 +188,7 @@ local function save_customers()
 end
 
 -- Hold records: [status, customer or "", created ms, expires ms, first ttl ms, fingerprint, [[sku, quantity]…]]
-local STATUS, CUSTOMER, CREATED, EXPIRES, TTL, FINGERPRINT, LINES = 1, 2, 3, 4, 5, 6, 7
+local STATUS, CUSTOMER, CREATED, EXPIRES, FINGERPRINT, LINES = 1, 2, 3, 4, 6, 7
 
 -- The id in a key, which is "<tag>:<what it is>:<id>".
 local TAG_END = #META - #'meta'

@@ -243,19 +243,12 @@ local function id_in(key)
   return '"' .. last_part(key) .. '"'
 end
 
-local function end_hold(key, record, status)
-  record[STATUS] = status
-  texts[key] = with_status(texts[key], status)
-  unhold(record, status == 'committed')
-  keep_ended(key, texts[key])
-end
-
 local function end_holds(operation)
   for _, place in ipairs(operation[ENDED]) do
     local key = at(operation, place)
     local record = hold_of(key)
     if record and record[STATUS] == 'held' then
-      end_hold(key, record, is_expired(record) and 'expired' or 'released')
+      texts[key] = end_hold(record, key, texts[key], is_expired(record) and 'expired' or 'released')
       tell(record[STATUS] == 'expired' and 'expire' or 'release', id_in(key), cjson.encode(record[LINES]))
     end
   end
@@ -263,7 +256,7 @@ end
 
 local function sell(operation, key)
   local record = hold_of(key)
-  end_hold(key, record, 'committed')
+  texts[key] = end_hold(record, key, texts[key], 'committed')
   tell('commit', id_in(key), cjson.encode(operation[REFERENCE]) .. ',' .. cjson.encode(record[LINES]))
 end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,8 +13,10 @@ import pytest
 
 from engine.holds import HoldAnswer
 from engine.settings import Settings
+from jobs.flush import _flush
+from jobs.lingering import STOP_SIGNAL
 from jobs.timetable import FLUSH_QUEUE, queue_key
-from persistence.flush import drain_once
+from persistence.flush import Drained, Offset, drain_once
 from tests.jobs.processes import Processes, applied, assert_exactly_once, horse_of, until
 from tests.system import System, open_system, reserve
 
@@ -208,6 +211,26 @@ async def test_sigterm_ends_a_worker_soon_even_under_a_load_that_never_pauses(
     assert status == 0, worker.log
     await system.flush()
     await assert_exactly_once(system)
+
+
+async def test_a_flush_that_is_far_behind_ends_between_two_transactions_when_its_worker_stops(
+    settings: Settings, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system.create("A", 10)
+    taken = 0
+
+    async def full(_resources: object) -> Drained:
+        nonlocal taken
+        taken += 1
+        assert taken < 50, "it goes on"
+        if taken == 3:
+            os.kill(os.getpid(), STOP_SIGNAL)
+        await asyncio.sleep(0.001)
+        return Drained(Offset(1, taken), settings.flush_batch_events, 0)
+
+    monkeypatch.setattr("jobs.flush.drain", full)
+    await _flush(settings, linger_s=30)
+    assert 3 <= taken < 10
 
 
 async def test_a_lingering_flush_makes_way_for_a_waiting_nudge_even_under_a_load_that_never_pauses(

@@ -75,6 +75,25 @@ async def test_acknowledging_lets_go_of_exactly_what_was_applied_and_never_goes_
     assert [entry_id for entry_id, _ in entries] == ["1-4", "1-5"]
 
 
+async def test_of_acknowledgements_at_once_the_furthest_counts(shard: Shard, redis: Redis) -> None:
+    await create(shard, "A", 50)
+    for _ in range(4):
+        await held(shard, {"A": 1})
+    left = await asyncio.gather(shard.acknowledge(4), shard.acknowledge(2))
+    assert set(left) == {1}
+    assert await redis.hget(Keys().meta, "flushed") == "4"
+
+
+async def test_acknowledging_what_was_acknowledged_writes_nothing(shard: Shard, redis: Redis, kind: str) -> None:
+    if kind != "real":
+        pytest.skip("only a real server counts what is written")
+    await create(shard, "A", 50)
+    await shard.acknowledge(1)
+    before = (await redis.info("persistence"))["rdb_changes_since_last_save"]
+    assert await shard.acknowledge(1) == 0
+    assert (await redis.info("persistence"))["rdb_changes_since_last_save"] == before
+
+
 async def test_a_repeated_sequence_is_refused_before_anything_changed(shard: Shard, redis: Redis) -> None:
     await create(shard, "A", 5)
     await redis.hset(Keys().meta, "seq", "0")

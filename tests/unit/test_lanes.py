@@ -192,6 +192,14 @@ async def test_a_group_that_does_not_fit_the_bound_is_refused_as_a_whole(wire: W
     assert await asyncio.gather(*callers) == [0, 10, 20, 50]
 
 
+async def test_a_group_larger_than_the_bound_is_taken_while_nothing_waits(wire: Wire) -> None:
+    lane = wire.lane(max_pending=3)
+    group = asyncio.ensure_future(lane.submit_together([1, 2, 3, 4, 5]))
+    await turns()
+    await wire.answer_everything()
+    assert await group == [10, 20, 30, 40, 50]
+
+
 async def test_each_operation_of_a_group_counts_as_one_that_waits(wire: Wire) -> None:
     lane = wire.lane(max_pending=3)
     callers = await submitted(lane, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -129,3 +130,106 @@ async def test_while_redis_is_nearly_full_only_reserves_are_turned_away() -> Non
     with pytest.raises(Unavailable, match="nearly out of memory"):
         await shard.reserve(Reserve("t", "f", None, 60_000, (Line("A", 1),)))
     assert isinstance(await shard.commit("t"), Refused)
+
+
+class FencedLater(Script):
+    """A server that is at another epoch, and says so only once this shard was verified anew."""
+
+    def __init__(self, verb: str, fence: Fence) -> None:
+        super().__init__(verb)
+        self._fence = fence
+
+    async def run(self, redis: Any, keys: list[str], argument: bytes) -> Any:  # noqa: ARG002 - the interface
+        self._fence.open("run-1", 2)
+        return [5, "fenced"]
+
+
+async def test_a_fenced_answer_to_an_earlier_epoch_leaves_the_fence_open() -> None:
+    shard = shard_that_hears(None)
+    shard._scripts["release"] = FencedLater("release", shard.fence)
+    with pytest.raises(Unavailable, match="another epoch"):
+        await shard.release("t")
+    assert shard.fence.is_open
+
+
+async def test_the_epoch_is_read_behind_what_it_vouches_for() -> None:
+    shard = shard_that_hears(None)
+    asked: list[tuple[Any, ...]] = []
+
+    async def ask(*commands: tuple[Any, ...]) -> list[Any]:
+        asked.extend(commands)
+        return [None, (1, 0), "1"]
+
+    shard.pipe.ask = ask  # type: ignore[method-assign]
+    assert await shard.hold("t") is None
+    assert asked[-1] == ("HGET", shard.keys.meta, "epoch")
+
+
+class MarkReached(Script):
+    """A server that finds something due for the first of three, makes the others, and is full by then."""
+
+    async def run(self, redis: Any, keys: list[str], argument: bytes) -> Any:  # noqa: ARG002 - the interface
+        asked = msgspec.json.decode(argument)[3][0]
+        return [5_000, *((1, 1, "backlog") if asked == 1 else (1, 1, "due", asked - 1, 2, "held", 65_000))]
+
+
+async def test_holds_that_were_made_are_told_although_the_mark_was_reached_before_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shard = shard_that_hears(None)
+    shard._scripts["reserve"] = MarkReached("reserve")
+
+    async def sweep(_until_ms: int) -> None:
+        """Nothing comes back."""
+
+    monkeypatch.setattr(shard, "_sweep", sweep)
+    first, *others = await shard.reserve_group([Reserve(f"t{i}", "f", None, 60_000, (Line("A", 1),)) for i in range(3)])
+    assert isinstance(first, Unavailable)
+    assert all(isinstance(answer, HoldAnswer) for answer in others)
+
+
+async def test_who_asks_during_a_sweep_for_a_later_moment_shares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = shard_that_hears(None)
+    swept: list[int] = []
+    may_end = asyncio.Event()
+
+    async def sweep_until(until_ms: int) -> None:
+        swept.append(until_ms)
+        await may_end.wait()
+
+    monkeypatch.setattr(shard, "_sweep_until", sweep_until)
+    callers = [asyncio.ensure_future(shard._sweep(until_ms)) for until_ms in (5, 3, 7, 6, 9)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert swept == [5]
+    may_end.set()
+    await asyncio.gather(*callers)
+    assert swept == [5, 9]
+    await shard._sweep(4)
+    assert swept == [5, 9, 4]
+
+
+async def test_a_sweep_that_failed_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = shard_that_hears(None)
+    swept: list[int] = []
+
+    async def sweep_until(until_ms: int) -> None:
+        swept.append(until_ms)
+        if len(swept) == 1:
+            raise Unavailable("away")
+
+    monkeypatch.setattr(shard, "_sweep_until", sweep_until)
+    with pytest.raises(Unavailable, match="away"):
+        await shard._sweep(5)
+    await shard._sweep(5)
+    assert swept == [5, 5]
+
+
+async def test_a_shard_that_closes_leaves_no_sweep_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = shard_that_hears(None)
+    monkeypatch.setattr(shard, "_sweep_until", lambda _until_ms: asyncio.Event().wait())
+    caller = asyncio.ensure_future(shard._sweep(5))
+    await asyncio.sleep(0)
+    await shard.close()
+    with pytest.raises(Unavailable, match="shutting down"):
+        await caller

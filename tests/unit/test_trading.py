@@ -54,10 +54,10 @@ async def test_who_stops_waiting_for_a_turn_harms_nobody(trader: Trader) -> None
     await asyncio.gather(*acts, return_exceptions=True)
     assert told == ["one begins", "one ends", "three begins", "three ends"]
     assert acts[1].cancelled()
-    assert trader.names_in_turn == frozenset()
+    assert trader._turns == {}
 
 
 async def test_a_name_is_forgotten_with_its_last_turn(trader: Trader) -> None:
     async with trader.turn("cart"):
-        assert trader.names_in_turn == {"cart"}
-    assert trader.names_in_turn == frozenset()
+        assert trader._turns.keys() == {"cart"}
+    assert trader._turns == {}
