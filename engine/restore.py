@@ -34,12 +34,18 @@ class Meta(Struct, frozen=True):
     run_id: str = ""
 
 
+NO_EVICTION = "noeviction"
+
+
 class Server(Struct, frozen=True):
-    """A server process: its name, its role, and whether it was a replica that took over."""
+    """A server process: its name, its role, whether it was a replica that took over, and how it keeps its data."""
 
     run_id: str
     role: str
     took_over: bool
+    eviction: str
+    """What becomes of keys when its memory is full: `noeviction`, or else some are forgotten."""
+    has_file: bool
 
 
 class KeptHold(Struct, frozen=True):
@@ -121,10 +127,13 @@ class Restorer:
 
     async def server(self) -> Server:
         """Which process this is, and its place among its copies."""
-        told: dict[Any, Any] = {**await self._redis.info("server"), **await self._redis.info("replication")}
+        told: dict[Any, Any] = {}
+        for section in ("server", "replication", "memory", "persistence"):
+            told |= await self._redis.info(section)
         # A replica that takes over tells where the history of its master ended.
         took_over = int(told.get("second_repl_offset", -1)) >= 0
-        return Server(str(told["run_id"]), str(told.get("role", "master")), took_over)
+        eviction, has_file = str(told.get("maxmemory_policy", NO_EVICTION)), bool(told.get("aof_enabled", True))
+        return Server(str(told["run_id"]), str(told.get("role", "master")), took_over, eviction, has_file)
 
     async def wipe(self) -> None:
         """Remove everything of the shard."""

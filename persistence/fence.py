@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -14,7 +15,7 @@ from engine.connection import connect
 from engine.errors import HoldfastError, Unavailable
 from engine.fence import Fence
 from engine.keys import Keys
-from engine.restore import Meta, Restorer
+from engine.restore import NO_EVICTION, Meta, Restorer
 from engine.sentinel_url import is_of_sentinels
 from engine.settings import Settings
 from persistence.flush import read_offset
@@ -22,6 +23,8 @@ from persistence.pool import FAULTS, Connection, Pool
 from persistence.rebuild import Rebuilt, rebuild_shard
 from persistence.repair import mend_shard
 from persistence.sql import queries
+
+log = logging.getLogger(__name__)
 
 Verdict = Literal["verified", "initialised", "advanced", "repaired", "rebuilt"]
 """`verified` is as it was left; `advanced` lacks nothing but goes on in a new epoch; the last two were mended."""
@@ -106,6 +109,13 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys, expl
     server = await restorer.server()
     if server.role != "master":
         raise Unavailable("this Redis is a replica: point HOLDFAST_REDIS_URL at its master, or at its Sentinels")
+    if server.eviction != NO_EVICTION:
+        raise Unavailable(
+            f"this Redis would forget holds and counts when its memory is full (maxmemory-policy {server.eviction}): "
+            f"set it to {NO_EVICTION}"
+        )
+    if not server.has_file:
+        log.warning("Redis keeps no append-only file, so what PostgreSQL lacks is lost with it: set appendonly yes")
     async with pool.acquire() as connection:
         # A drainer may still hold events that it read from a Redis that has lost them since.
         await connection.execute(queries("repair")["await_drainers"], keys.shard)

@@ -14,8 +14,11 @@ FOLDER = Path(__file__).parent / "migrations"
 CONNECT_TIMEOUT_S = 10
 
 
+OLDEST_MAJOR = 18
+
+
 class MigrationError(HoldfastError):
-    """The database was migrated by other files than these."""
+    """The database is too old, or was migrated by other files than these."""
 
 
 async def migrate(database_url: str) -> list[str]:
@@ -23,6 +26,11 @@ async def migrate(database_url: str) -> list[str]:
     sql = queries("migrations")
     connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
     try:
+        version = connection.get_server_version()
+        if version.major < OLDEST_MAJOR:
+            raise MigrationError(
+                f"PostgreSQL {version.major}.{version.minor} is too old: {OLDEST_MAJOR} or newer is needed"
+            )
         async with connection.transaction():
             await connection.execute(sql["lock_migrations"])
             await connection.execute(sql["create_migrations"])

@@ -97,7 +97,8 @@ class Client:
                     if not self._follow(connection, answer, answered_s) and not self._begin(connection, answered_s):
                         busy.discard(connection)
                 except OSError:
-                    self._lose(connection)
+                    self._faults += 1
+                    self._leave(connection)
                     busy.discard(connection)
         if plan.limit is not None:
             self._faults += len(busy)
@@ -107,8 +108,7 @@ class Client:
         if self._plan.limit is not None and self._started >= self._plan.limit:
             return False
         self._started += 1
-        self._start_chain(connection, now)
-        return True
+        return self._start_chain(connection, now)
 
     # Open loop
 
@@ -117,14 +117,15 @@ class Client:
         total = int(plan.seconds * rate)
         idle = deque(connections)
         arrived = 0
-        busy = 0
+        busy: set[Connection] = set()
         last_s = self._began_s + plan.seconds + PATIENCE_S
         while arrived < total or busy:
             now = self._clock()
             while idle and arrived < total and (due_s := self._began_s + arrived / rate) <= now:
                 arrived += 1
-                busy += 1
-                self._start_chain(idle.popleft(), due_s)
+                connection = idle.popleft()
+                if self._start_chain(connection, due_s):
+                    busy.add(connection)
             if now > last_s:
                 break
             next_s = self._began_s + arrived / rate if idle and arrived < total else last_s
@@ -135,8 +136,11 @@ class Client:
                         continue
                     idle.append(connection)
                 except OSError:
-                    self._lose(connection)
-                busy -= 1
+                    self._faults += connection in busy
+                    self._leave(connection)
+                    if connection not in busy:
+                        idle.remove(connection)
+                busy.discard(connection)
         self._give_up(connections, idle, total - arrived, rate, arrived)
 
     def _ready(self, until_s: float) -> list[Connection]:
@@ -162,14 +166,21 @@ class Client:
 
     # Both
 
-    def _start_chain(self, connection: Connection, due_s: float) -> None:
+    def _start_chain(self, connection: Connection, due_s: float) -> bool:
+        """Send the first request of a chain; False when the connection is lost."""
         made = ""
         connection.step = 0
         if self._pool:
             made = self._pool.pop()
             connection.step = 1
         connection.due_s = due_s
-        connection.send(self._compose[connection.step](made))
+        try:
+            connection.send(self._compose[connection.step](made))
+        except OSError:
+            self._faults += 1
+            self._leave(connection)
+            return False
+        return True
 
     def _follow(self, connection: Connection, answer: bytes, now: float) -> bool:
         """Note an answer that came just now; send what follows from it, if anything does."""
@@ -191,8 +202,7 @@ class Client:
         connection.send(self._compose[step + 1](id_of(answer)))
         return True
 
-    def _lose(self, connection: Connection) -> None:
-        self._faults += 1
+    def _leave(self, connection: Connection) -> None:
         self._selector.unregister(connection)
         connection.close()
 

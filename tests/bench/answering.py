@@ -26,6 +26,8 @@ class Answering(socketserver.ThreadingTCPServer):
         self.numbers = count(1)
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.hangs_up_after: int | None = None
+        """The number of the request whose answer is the last one on its connection."""
 
     @property
     def url(self) -> str:
@@ -58,9 +60,12 @@ class _Handler(socketserver.StreamRequestHandler):
                     length = int(value)
             self.rfile.read(length)
             self.server.may_answer.wait()
-            status, body = self.server.judge(next(self.server.numbers), line)
+            number = next(self.server.numbers)
+            status, body = self.server.judge(number, line)
             head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
             self.wfile.write(head.encode() + body.encode())
+            if number == self.server.hangs_up_after:
+                return
 
 
 def granted(number: int, _line: bytes) -> tuple[int, str]:

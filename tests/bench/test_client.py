@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from socket import SHUT_RDWR
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.load.client import Client
 from benchmarks.load.outcome import Outcome
 from benchmarks.load.plan import ID, Plan, Step
 from benchmarks.load.run import LoadError, run
-from benchmarks.load.wire import READ_BYTES
+from benchmarks.load.wire import READ_BYTES, Connection
 from tests.bench.answering import answering
 
 HOLD = Step("hold", "/holds", "{}")
@@ -113,6 +114,30 @@ def test_a_connection_that_the_server_closes_is_a_fault() -> None:
         outcome = Client(plan(server.url, limit=10, connections=2)).run()
     assert outcome.faults == 1
     assert outcome.granted == [9]
+
+
+def test_a_connection_that_is_closed_while_nothing_is_due_on_it_is_left_and_no_fault() -> None:
+    with answering() as server:
+        server.hangs_up_after = 3
+        outcome = Client(plan(server.url, rate=50.0, seconds=0.4)).run()
+    assert (outcome.granted, outcome.faults) == ([20], 0)
+    assert outcome.seconds < 1
+
+
+def test_a_request_on_a_connection_that_was_just_closed_is_a_fault_and_the_others_go_on() -> None:
+    with answering() as server:
+        client = Client(plan(server.url, rate=50.0, seconds=0.4))
+        start, number = client._start_chain, count(1)
+
+        def start_on_a_closed_one(connection: Connection, due_s: float) -> bool:
+            if next(number) == 3:
+                connection.socket.shutdown(SHUT_RDWR)
+            return start(connection, due_s)
+
+        client._start_chain = start_on_a_closed_one  # type: ignore[method-assign]
+        outcome = client.run()
+    assert (outcome.granted, outcome.faults) == ([19], 1)
+    assert outcome.seconds < 1
 
 
 def test_a_client_runs_as_a_process_of_its_own_and_says_how_busy_it_was() -> None:

@@ -140,3 +140,27 @@ async def test_a_connection_to_a_server_process_that_nobody_verified_carries_no_
     await client.aclose()
     assert not fence.is_open
     assert not await system.raw.exists("written")
+
+
+async def test_a_redis_that_would_forget_keys_when_it_is_full_is_not_trusted(system: System) -> None:
+    system.fence.close("begin anew")
+    await system.raw.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        with pytest.raises(Unavailable, match=r"maxmemory-policy volatile-lru\): set it to noeviction"):
+            await system.verify()
+    finally:
+        await system.raw.config_set("maxmemory-policy", "noeviction")
+    assert not system.fence.is_open
+    assert await system.verify() == "verified"
+
+
+async def test_a_redis_without_a_file_is_trusted_and_told_of(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    await system.raw.config_set("appendonly", "no")
+    try:
+        assert await system.verify() == "verified"
+    finally:
+        await system.raw.config_set("appendonly", "yes")
+    assert "set appendonly yes" in caplog.text
+    caplog.clear()
+    assert await system.verify() == "verified"
+    assert caplog.text == ""

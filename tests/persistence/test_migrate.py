@@ -135,3 +135,12 @@ async def test_the_lines_of_holds_that_were_there_before_they_moved_are_found_wh
         "hold_b": (("B:1.x_-", 1), ("A", 2_147_483_647)),
         "hold_none": (),
     }
+
+
+async def test_a_server_that_is_too_old_is_refused_and_left_as_it_is(
+    bare_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "OLDEST_MAJOR", 99)
+    with pytest.raises(MigrationError, match=r"PostgreSQL \d+\.\d+ is too old: 99 or newer is needed"):
+        await migrate(bare_url)
+    assert await tables(bare_url) == set()
