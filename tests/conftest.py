@@ -1,6 +1,7 @@
 """The servers under the tests: real ones, started once a session in directories of their own, ended with it.
 
-`HOLDFAST_TEST_REDIS_URL` and `HOLDFAST_TEST_DATABASE_URL` put others in their place; everything in them is wiped.
+`HOLDFAST_TEST_REDIS_URL` and `HOLDFAST_TEST_DATABASE_URL` put others in their place; everything in them is wiped, so only
+one process may use them: `make test TEST_PROCESSES=0`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ TEMPLATE = "holdfast_test_template"
 DATABASE = "holdfast_test"
 # A test kills servers, never the machine: without fsync a fresh database costs a third.
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to share given servers between processes, which would empty them under each other."""
+    for variable in ("HOLDFAST_TEST_REDIS_URL", "HOLDFAST_TEST_DATABASE_URL"):
+        if os.environ.get(variable) and config.getoption("numprocesses", None):
+            raise pytest.UsageError(f"{variable} is for tests in one process: make test TEST_PROCESSES=0")
 
 
 @pytest.fixture(scope="session")
