@@ -1,7 +1,7 @@
 """The servers under the tests: real ones, started once a session in directories of their own, ended with it.
 
-`HOLDFAST_TEST_REDIS_URL` and `HOLDFAST_TEST_DATABASE_URL` put others in their place; everything in them is wiped, so only
-one process may use them: `make test TEST_PROCESSES=0`.
+`HOLDFAST_TEST_REDIS_URL` and `HOLDFAST_TEST_DATABASE_URL` put others in their place; everything in them is wiped, so
+only one process may use them: `make test TEST_PROCESSES=0`.
 """
 
 from __future__ import annotations
