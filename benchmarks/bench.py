@@ -14,6 +14,7 @@ from types import FrameType
 import click
 import msgspec
 
+from benchmarks.destinations import check_folder
 from benchmarks.findings.figures import Result
 from benchmarks.findings.machine import describe
 from benchmarks.findings.report import MARKDOWN, Report, render, write
@@ -80,6 +81,7 @@ def run_scenarios(
 ) -> None:
     """Run them, write the report, and exit with 1 when a promise broke."""
     options = options_of(quick=quick, full=full, **told)
+    check_folder(out, "--out")
     began, began_at = time.monotonic(), datetime.now(UTC)
     try:
         with _ended_in_order(), open_stage(options, lambda line: click.echo(line, err=True)) as stage:
@@ -95,8 +97,11 @@ def run_scenarios(
         options={name: value for name, value in shown.items() if name not in ("against", "bundled", "within")},
         results=results,
     )
-    write(report, out)
     click.echo(msgspec.json.encode(report).decode() if as_json else render(report))
+    try:
+        write(report, out)
+    except OSError as error:
+        raise click.ClickException(f"--out {out} was not written: {error.strerror or error}") from None
     click.echo(f"written to {out / MARKDOWN}", err=True)
     sys.exit(BROKEN if report.broken or (strict and report.missed) else 0)
 

@@ -52,7 +52,13 @@ class DropReport(Struct, frozen=True):
 @click.option("--units", default=1_000, show_default=True, type=click.IntRange(1, 1_000_000), help="What there is.")
 @click.option("--shoppers", default=10_000, show_default=True, type=click.IntRange(1, 1_000_000), help="Who want one.")
 @click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1, 1_000), help="Shoppers at once.")
-@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for an answer, and for the flush.")
+@click.option(
+    "--patience",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for an answer, and for the flush.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     *,

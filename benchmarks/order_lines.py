@@ -22,6 +22,9 @@ NO_PRODUCT = frozenset(
 )
 """Codes of the shop's books behind which no units lie: postage, carriage, discounts, manual entries, fees, bad debt."""
 
+SKU_PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,63}", re.ASCII)
+"""What may stand before every SKU, and leaves room for at least one character."""
+
 _SKU = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 _WHOLE = re.compile(r"(-?[0-9]{1,12})(?:\.0+)?", re.ASCII)
 _PRINTABLE = re.compile(r"[!-~]{1,64}", re.ASCII)
@@ -76,7 +79,10 @@ def read_order_lines(path: Path, sku_prefix: str = "") -> Iterator[OrderLine | S
         # Only descriptions have letters beyond ASCII, and those are not used: a byte of another encoding harms nothing.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.reader(file)
-            places = _places(path, next(reader, []))
+            header = next(reader, None)
+            if header is None:
+                raise OrderFileError(f"{path}: the file is empty")
+            places = _places(path, header)
             for row, cells in enumerate(reader, start=1):
                 if row > MAX_ROWS:
                     raise OrderFileError(f"{path}: more than {MAX_ROWS:,} rows; split it")

@@ -19,8 +19,9 @@ from benchmarks.baskets import SALES, Invoice, invoices_in_order, stock_needed
 from benchmarks.books import Counts, Evidence, Movement, audit, expected_counts, file_entries, stocking_entries
 from benchmarks.carts import Cart, carts_by_invoice
 from benchmarks.catalogue import CatalogueMaker
+from benchmarks.destinations import check_file
 from benchmarks.order_books import Accounts, audit_orders, entries_by_invoice, file_totals
-from benchmarks.order_lines import Kind, OrderFileError, OrderLine, Skip, read_order_lines
+from benchmarks.order_lines import SKU_PREFIX, Kind, OrderFileError, OrderLine, Skip, read_order_lines
 from benchmarks.prices import CURRENCY
 from benchmarks.progress import progress
 from benchmarks.report import SHOWN, Report, Sales, describe_rows, latencies, render, sum_counts
@@ -56,6 +57,12 @@ class Plan(Struct, frozen=True):
     carts: Mapping[str, list[Cart]]
 
 
+def _sku_prefix(_context: click.Context, _option: click.Parameter, prefix: str) -> str:
+    if not SKU_PREFIX.fullmatch(prefix):
+        raise click.BadParameter("must have at most 63 of A-Z a-z 0-9 . _ : -, for a SKU has 1 to 64 of them in all")
+    return prefix
+
+
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path))
 @target_options
@@ -63,8 +70,19 @@ class Plan(Struct, frozen=True):
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Invoices at once.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.  [as fast as possible]")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many baskets.")
-@click.option("--sku-prefix", default="", help="Put before every SKU, to keep a run apart from other stock.")
-@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for an answer, and for the flush.")
+@click.option(
+    "--sku-prefix",
+    default="",
+    callback=_sku_prefix,
+    help="Put before every SKU, to keep a run apart from other stock.",
+)
+@click.option(
+    "--patience",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for an answer, and for the flush.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report there too; - prints it.")
 def command(
     *,
@@ -94,6 +112,9 @@ def command(
     API, PostgreSQL and file on what each invoice comes to, and on the price of each line. 1: they do not, or the file
     or the system cannot be used.
     """
+    json_file = None if json_path is None or str(json_path) == "-" else json_path
+    if json_file is not None:
+        check_file(json_file, "--json")
     try:
         plan = read_plan(file, sku_prefix, limit)
         runtime = runtime_of(data_dir)
@@ -112,12 +133,13 @@ def command(
         report = asyncio.run(replay(options, plan))
     except (OrderFileError, ReplayError, UnansweredError) as error:
         raise click.ClickException(str(error)) from None
-    if json_path is not None:
-        text = msgspec.json.format(msgspec.json.encode(report)).decode()
-        with click.open_file(str(json_path), "w", encoding="utf-8") as out:
-            out.write(text + "\n")
-    if str(json_path) != "-":
-        click.echo(render(report))
+    text = msgspec.json.format(msgspec.json.encode(report)).decode()
+    click.echo(text if str(json_path) == "-" else render(report))
+    if json_file is not None:
+        try:
+            json_file.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"--json {json_file} was not written: {error.strerror or error}") from None
     sys.exit(0 if report.balances else 1)
 
 

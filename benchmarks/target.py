@@ -50,5 +50,8 @@ def runtime_of(data_dir: Path) -> dict[str, str]:
 def required(value: str | None, option: str) -> str:
     """The value. Raises ReplayError where there is none."""
     if not value:
-        raise ReplayError(f"{option} is not given, and no running `holdfast up` was found to ask for it")
+        raise ReplayError(
+            f"{option} is not given, and no ready `holdfast up` was found to ask for it: start one (make up), point"
+            " --data-dir at its data, or give the option"
+        )
     return value

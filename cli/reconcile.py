@@ -20,7 +20,14 @@ MAX_SHOWN = 20
     is_flag=True,
     help="Where the books do not balance: set PostgreSQL's counts to its ledger, and rebuild Redis from it.",
 )
-@click.option("--wait", "wait_s", default=AUDIT_WAIT_S, show_default=True, help="Seconds to wait for the flush.")
+@click.option(
+    "--wait",
+    "wait_s",
+    default=AUDIT_WAIT_S,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait for the flush.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, *, fix: bool, wait_s: float, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import bench
+from benchmarks import bench, replay
 from benchmarks.bench import DEFAULT, FULL, QUICK, options_of
+from benchmarks.destinations import check_file, check_folder
 from benchmarks.findings.figures import Figure, Result, ratio, spread
 from benchmarks.harness.children import HarnessError
 from benchmarks.harness.stage import Stage
+from benchmarks.order_lines import REQUIRED
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.zipf import CHOICES, choices
 from cli.bench import command
@@ -101,3 +104,72 @@ def test_the_first_skus_of_zipf_are_wanted_most() -> None:
     assert len(wanted) == CHOICES
     assert wanted == choices()
     assert 1.7 < first / second < 2.3
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    file = tmp_path / "orders.csv"
+    file.write_text(f"{','.join(REQUIRED)}\n1,A,6,2010-12-01T08:26:00,2.55,17850\n", encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("arguments", [["replay", "$FILE", "--json"], ["hot", "--out"]])
+def test_a_report_that_could_not_be_written_is_refused_before_anything_runs(
+    arguments: list[str], orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr(replay, "read_plan", run)
+    monkeypatch.setitem(SCENARIOS, "hot", ("holds", run))
+    *before, option = [str(orders) if argument == "$FILE" else argument for argument in arguments]
+    done = CliRunner().invoke(command, [*before, option, str(orders / "below")])
+    assert done.exit_code == 1
+    assert f"{option} {orders / 'below'} cannot be written (Not a directory): name another place" in done.stderr
+
+
+def test_a_check_whether_a_report_can_be_written_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    there, fresh = tmp_path / "there.json", tmp_path / "fresh.json"
+    there.write_text("earlier", encoding="utf-8")
+    check_file(there, "--json")
+    check_file(fresh, "--json")
+    check_folder(tmp_path / "a" / "b", "--out")
+    assert there.read_text(encoding="utf-8") == "earlier"
+    assert not fresh.exists()
+    assert [*(tmp_path / "a" / "b").iterdir()] == []
+
+
+def test_a_report_that_cannot_be_written_in_the_end_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(SCENARIOS, "hot", ("holds", lambda _: Result(scenario="hot", title="holds", figures=[MET])))
+    monkeypatch.setattr(bench, "describe", lambda *_, **__: MACHINE)
+    monkeypatch.setattr(Stage, "any_system", lambda _: None)
+    monkeypatch.setattr(bench, "write", fail)
+    done = CliRunner().invoke(command, ["hot", "--out", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "# Benchmark results" in done.stdout
+    assert f"--out {tmp_path} was not written: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("patience", ["0", "-1", "soon"])
+def test_a_patience_is_more_than_nothing(patience: str, orders: Path) -> None:
+    for load in (["drop"], ["replay", str(orders)]):
+        done = CliRunner().invoke(command, [*load, "--patience", patience])
+        assert done.exit_code == 2
+        assert "'--patience'" in done.stderr
+
+
+@pytest.mark.parametrize("prefix", ["a b", "é", "a/", "x" * 64, "a\n"])
+def test_a_prefix_that_no_sku_can_have_is_refused_itself(prefix: str, orders: Path) -> None:
+    done = CliRunner().invoke(command, ["replay", str(orders), "--sku-prefix", prefix])
+    assert done.exit_code == 2
+    assert "'--sku-prefix': must have at most 63 of A-Z a-z 0-9 . _ : -" in done.stderr
+
+
+def test_without_a_running_system_the_way_to_one_is_said(orders: Path, tmp_path: Path) -> None:
+    for load in (["drop"], ["replay", str(orders)]):
+        done = CliRunner().invoke(command, [*load, "--data-dir", str(tmp_path)], env={"HOLDFAST_DATABASE_URL": ""})
+        assert done.exit_code == 1
+        assert "start one (make up), point --data-dir at its data, or give the option" in done.stderr

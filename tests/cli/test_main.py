@@ -93,3 +93,11 @@ def test_every_command_is_there_and_explains_itself(
         program.main()
     assert leaving.value.code == 0
     assert f"Usage: holdfast {name}" in capsys.readouterr().out
+
+
+def test_a_negative_wait_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["holdfast", "reconcile", "--wait", "-1"])
+    with pytest.raises(SystemExit) as leaving:
+        program.main()
+    assert leaving.value.code == program.MISUSE
+    assert "'--wait': -1.0 is not in the range x>=0" in capsys.readouterr().err

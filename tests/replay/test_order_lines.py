@@ -122,7 +122,8 @@ def test_columns_may_come_in_any_order_and_with_others_between_them(tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "names no column InvoiceNo, StockCode"),
+        (b"", "the file is empty"),
+        (b"\n", "names no column InvoiceNo, StockCode"),
         (b"InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice\n", "names no column CustomerID"),
         (b"\x00\x01\xff", "names no column"),
     ],
