@@ -17,11 +17,12 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from api.errors import EMPTY_BODY, MAX_MESSAGE_LENGTH, ProblemRaised, invalid
+from api.field_messages import in_words
 from api.limits import RawHeaders
 
 T = TypeVar("T")
 
-_AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_AT_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _NAMED_FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 
 
@@ -42,7 +43,7 @@ def decode_body(kind: type[T], body: bytes | bytearray | msgspec.Raw) -> T:
         decoder: msgspec.json.Decoder[T] = _decoder(kind)  # type: ignore[arg-type]
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise ProblemRaised(invalid(*_place(str(error)))) from None
+        raise ProblemRaised(invalid(*_place(str(error), kind))) from None
     except UnicodeDecodeError:
         raise ProblemRaised(invalid("", "the body is not UTF-8")) from None
     except msgspec.DecodeError as error:
@@ -57,15 +58,15 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _place(message: str) -> tuple[str, str]:
-    """Msgspec's message as the field's path and what is wrong with it."""
+def _place(message: str, kind: Any) -> tuple[str, str]:
+    """Msgspec's message about a `kind` as the field's path and what is wrong with it."""
     path = ""
     if at := _AT_PATH.search(message):
         path, message = at["path"].removeprefix("."), message[: at.start()]
     if named := _NAMED_FIELD.match(message):
         path = f"{path}.{named['name']}" if path else named["name"]
         message = "unknown field" if "unknown" in message[:24] else "required field is missing"
-    return path[:MAX_MESSAGE_LENGTH], message[:MAX_MESSAGE_LENGTH]
+    return path[:MAX_MESSAGE_LENGTH], in_words(message, kind, path)[:MAX_MESSAGE_LENGTH]
 
 
 class JsonBody(AbstractDTO[Any]):

@@ -12,13 +12,13 @@ from api.bodies import decode_body
 from api.errors import Problem, ProblemRaised
 from api.holds import (
     MAX_CUSTOMER_LENGTH,
-    WITHOUT_CONTROLS,
     Claim,
     HoldRequest,
     Quantity,
     Ttl,
     claim_of,
 )
+from api.texts import WITHOUT_CONTROLS
 from engine.holds import MAX_LINES, Line
 from engine.settings import Settings
 from engine.stock import MAX_SKU_LENGTH, SKU_PATTERN

@@ -165,7 +165,7 @@ async def _replay(connection: Connection, keyed: KeyedChange) -> None:
     if first is None:
         return
     if first.fingerprint != keyed.fingerprint:
-        detail = "This Idempotency-Key was used with another payload."
+        detail = "This Idempotency-Key was used with another payload: use a new one."
         raise _UnchangedError(problem("idempotency-key-reused", detail))
     raise _UnchangedError(Reply(first.status, msgspec.Raw(first.body), replayed=True, etag=first.etag))
 

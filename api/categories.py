@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from api.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.holds import WITHOUT_CONTROLS
 from api.limits import RawHeaders
 from api.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.preconditions import etag_of, unmet
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import SLUG, VISIBLE, WORD
 from engine.catalogue import (
     CATEGORY_PREFIX,
     MAX_CATEGORY_DEPTH,
@@ -32,10 +32,8 @@ from persistence import categories as stored
 from persistence.catalogue import note_deletion
 
 MAX_ID_LENGTH = 64
-# Something besides spaces; the end is a look-ahead because `$` also matches before a final newline.
-VISIBLE = r"^(?=[\s\S]*\S)" + WITHOUT_CONTROLS.removeprefix("^")
 
-Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[A-Za-z0-9_-]+(?![\s\S])")]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, pattern=WORD)]
 CategoryId = Annotated[Id, Meta(examples=["cat_3q2-7wEAAAAAAAAAAAAAAA"])]
 CategoryName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=VISIBLE, examples=["Candles"])]
 Slug = Annotated[
@@ -43,7 +41,7 @@ Slug = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_SLUG_LENGTH,
-        pattern=r"^[a-z0-9-]+(?![\s\S])",
+        pattern=SLUG,
         description="What a URL shows of it: 1 to 64 lower-case letters, digits and hyphens, unique",
         examples=["candles"],
     ),

@@ -20,6 +20,7 @@ from api.pricing_rules import Money
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import WORD
 from api.variants import ProductId
 from api.windows import Instant, judge_window, ms_if_given
 from engine.catalogue import MAX_PRICE_MINOR, Catalogue
@@ -43,7 +44,7 @@ CouponCode = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_CODE_LENGTH,
-        pattern=r"^[A-Za-z0-9_-]+(?![\s\S])",
+        pattern=WORD,
         description="1 to 64 letters, digits, `_` and `-`; unique, and typed in any case of letters",
         examples=["WELCOME10"],
     ),

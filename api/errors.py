@@ -21,6 +21,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.field_messages import in_words
 from engine.errors import Unavailable
 from engine.holds import HoldStatus
 from engine.orders import ID_PREFIX as ORDER_PREFIX
@@ -62,9 +63,9 @@ KINDS: dict[str, Kind] = {
     "customer-limit-exceeded": Kind(409, "Customer limit exceeded", "More units than one customer may have."),
     "cart-empty": Kind(409, "The cart is empty", "There is nothing to order."),
     "cart-full": Kind(409, "The cart is full", "It has as many lines as a cart may have."),
-    "cart-ordered": Kind(409, "The cart was ordered", "It became the order `order_id`."),
+    "cart-ordered": Kind(409, "The cart was ordered", "It became an order; see `order_id`."),
     "cart-merged": Kind(409, "The cart was merged", "Its lines are in another cart now."),
-    "payment-pending": Kind(409, "A payment is pending", "The cart waits for the payment of `order_id`."),
+    "payment-pending": Kind(409, "A payment is pending", "The cart waits for the payment of an order; see `order_id`."),
     "currency-mismatch": Kind(409, "Another currency", "A cart has one currency."),
     "product-discontinued": Kind(409, "No longer sold", "`lines` names what the shop does not sell now."),
     "price-changed": Kind(409, "Prices changed", "`lines` names what costs another price than was shown."),
@@ -80,7 +81,7 @@ KINDS: dict[str, Kind] = {
     "hold-expired": Kind(410, "The hold expired", "Its time was over; nothing was sold."),
     "precondition-failed": Kind(412, "Changed by somebody else", "If-Match names another state than it is in."),
     "body-too-large": Kind(413, "The body is too large", "The body passes the route's limit."),
-    "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before", "The same key with another payload."),
+    "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before", "Another payload needs a new key."),
     "rate-limited": Kind(429, "Too many requests", "Of the API key, or for the customer; see Retry-After."),
     "head-too-large": Kind(431, "The head is too large", "The request line and headers pass their limits."),
     "internal-error": Kind(500, "Internal error", "A fault of ours; the log has it under the request's id."),
@@ -156,8 +157,11 @@ def public_reason(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def problem_of_exception(error: Exception) -> ProblemRaised:  # noqa: PLR0911 - one a kind of error
-    """Whatever ended a request, as a problem; what nobody expected is logged and says nothing of our insides."""
+def problem_of_exception(error: Exception, parameters: Mapping[str, Any] | None = None) -> ProblemRaised:  # noqa: PLR0911 - one a kind of error
+    """Whatever ended a request, as a problem; what nobody expected is logged and says nothing of our insides.
+
+    `parameters` are the types of the route's.
+    """
     match error:
         case ProblemRaised():
             return error
@@ -170,7 +174,7 @@ def problem_of_exception(error: Exception) -> ProblemRaised:  # noqa: PLR0911 - 
             allowed = (error.headers or {}).get("allow", "")
             return ProblemRaised(problem("method-not-allowed", f"Allowed here: {allowed}."), {"Allow": allowed})
         case ValidationException():
-            return ProblemRaised(_invalid_parameters(error))
+            return ProblemRaised(_invalid_parameters(error, parameters or {}))
         case ClientException():
             return ProblemRaised(invalid("", error.detail[:MAX_MESSAGE_LENGTH]))
         case HTTPException(status_code=500) if "disconnected" in error.detail:
@@ -181,8 +185,16 @@ def problem_of_exception(error: Exception) -> ProblemRaised:  # noqa: PLR0911 - 
 
 def answer_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Litestar's exception handler for everything."""
-    raised = problem_of_exception(error)
+    is_parameter = isinstance(error, ValidationException)
+    raised = problem_of_exception(error, _parameters_of(request) if is_parameter else None)
     return problem_response(raised.problem, request.scope["path"], raised.headers)
+
+
+def _parameters_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    handler: Any = request.scope.get("route_handler")
+    if handler is None:
+        return {}
+    return {name: field.annotation for name, field in handler.parsed_fn_signature.parameters.items()}
 
 
 def problem_response(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> Response[Any]:
@@ -240,12 +252,13 @@ def example_problem(code: str) -> dict[str, Any]:
     return found
 
 
-def _invalid_parameters(error: ValidationException) -> Problem:
+def _invalid_parameters(error: ValidationException, parameters: Mapping[str, Any]) -> Problem:
     extra = error.extra if isinstance(error.extra, list) else []
+    told = [
+        (str(part.get("key", "")), str(part.get("message", "not valid"))) for part in extra if isinstance(part, dict)
+    ]
     found = tuple(
-        FieldError(str(part.get("key", "")), str(part.get("message", "not valid"))[:MAX_MESSAGE_LENGTH])
-        for part in extra
-        if isinstance(part, dict)
+        FieldError(name, in_words(message, parameters.get(name, str))[:MAX_MESSAGE_LENGTH]) for name, message in told
     )
     if not found:
         return invalid("", "a parameter is missing or not valid")

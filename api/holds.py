@@ -15,6 +15,7 @@ from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import WITHOUT_CONTROLS
 from engine.errors import Unavailable
 from engine.holds import (
     MAX_LINES,
@@ -36,8 +37,6 @@ from persistence import holds as stored_holds
 
 MAX_CUSTOMER_LENGTH = 128
 MAX_REFERENCE_LENGTH = 200
-# The end is a look-ahead because `$` also matches before a final newline.
-WITHOUT_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 HOLDS_PATH = "/api/v1/holds"
 REPLAYED = "replayed"
 

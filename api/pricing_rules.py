@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from api.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
-from api.categories import MAX_ID_LENGTH, VISIBLE, CategoryId
+from api.categories import MAX_ID_LENGTH, CategoryId
 from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
 from api.holds import Quantity
 from api.limits import RawHeaders
@@ -20,6 +20,7 @@ from api.preconditions import etag_of, unmet
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import VISIBLE
 from api.variants import ProductId, VariantId
 from api.windows import Instant, judge_window, ms_if_given
 from engine.catalogue import MAX_NAME_LENGTH, MAX_PRICE_MINOR, Catalogue

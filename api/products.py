@@ -13,15 +13,15 @@ from msgspec.structs import replace
 
 from api.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
-from api.categories import MAX_ID_LENGTH, VISIBLE, CategoryId, unknown_category
+from api.categories import MAX_ID_LENGTH, CategoryId, unknown_category
 from api.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.holds import WITHOUT_CONTROLS
 from api.limits import RawHeaders
 from api.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.preconditions import etag_of, unmet
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import CURRENCY, PLAIN_TEXT, VISIBLE, WITHOUT_CONTROLS
 from api.variants import Attributes, ProductId, VariantView, unknown_product, views
 from engine.catalogue import (
     CURRENCY_DIGITS,
@@ -45,9 +45,6 @@ from persistence import stock as stored_stock
 from persistence import variants as stored_variants
 from persistence.catalogue import note_deletion
 
-# As WITHOUT_CONTROLS, but for tabs and line breaks.
-PLAIN_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*(?![\s\S])"
-
 ProductName = Annotated[
     str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=VISIBLE, examples=["Harbour T-shirt"])
 ]
@@ -57,7 +54,7 @@ Description = Annotated[
 BasePrice = Annotated[
     int, Meta(ge=0, le=MAX_PRICE_MINOR, description="For one unit, in minor units of `currency`", examples=[2900])
 ]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}(?![\s\S])", description="ISO 4217", examples=["EUR"])]
+Currency = Annotated[str, Meta(pattern=CURRENCY, description="ISO 4217", examples=["EUR"])]
 Brand = Annotated[str, Meta(min_length=1, max_length=MAX_BRAND_LENGTH, pattern=VISIBLE, examples=["Harbour"])]
 Tags = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=MAX_TAG_LENGTH, pattern=WITHOUT_CONTROLS)]],

@@ -35,7 +35,10 @@ def refused(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusal
         case Refusal.UNKNOWN_HOLD:
             return problem("unknown-hold", "There is no such hold, or it ended too long ago.")
         case Refusal.KEY_REUSED:
-            return problem("idempotency-key-reused", "This Idempotency-Key was used with another payload.")
+            return problem(
+                "idempotency-key-reused",
+                "This Idempotency-Key was used with another payload: use a new one.",
+            )
         case Refusal.COUNT_TOO_LARGE:
             return invalid("delta", "more units than can be counted")
     return _refused_trade(refusal)

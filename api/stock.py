@@ -11,12 +11,13 @@ from msgspec import Meta, Struct
 
 from api.authentication import Caller, allow
 from api.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.holds import WITHOUT_CONTROLS, Reference
+from api.holds import Reference
 from api.pages import DEFAULT_LIMIT, Cursor, Limit, bad_cursor, decode_cursor, encode_cursor
 from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import WITHOUT_CONTROLS
 from engine.idempotency import derive_token, fingerprint, fresh_token
 from engine.refusals import Refusal, Refused
 from engine.stock import MAX_COUNT, Adjust, Sku, StockLevel

@@ -21,7 +21,6 @@ from api.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, Id
 from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.holds import WITHOUT_CONTROLS
 from api.limits import RawHeaders
 from api.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.preconditions import etag_of, unmet
@@ -29,6 +28,7 @@ from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
+from api.texts import WITHOUT_CONTROLS
 from engine.catalogue import (
     MAX_ATTRIBUTE_LENGTH,
     MAX_ATTRIBUTE_NAME_LENGTH,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from api.texts import RULES
 from tests.api.process import Api, assert_problem
 
 SKU = "$SKU"
@@ -70,6 +72,50 @@ def test_a_hold_that_is_not_valid_names_its_field_and_reserves_nothing(
     response = api.client.post("/api/v1/holds", json=_fill(body, sku))
     assert assert_problem(response, 400, "validation-failed")["errors"][0]["field"] == field
     _assert_untouched(api, sku)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "message"),
+    [
+        ("POST", "/checkout", {"cart_id": "c", "payment": "maybe"}, "payment", "'maybe' is none of captured, pending"),
+        ("POST", "/checkout", {"cart_id": "c", "payment": "x" * 99}, "payment", f"'{'x' * 60}…' is none of captured, "),
+        ("POST", "/pricing-rules", {"kind": "gift"}, "kind", "'gift' is none of bulk, buy_x_get_y, promo, sale_price"),
+        ("POST", "/products", {"status": ""}, "status", "'' is none of active, draft, discontinued"),
+        ("GET", "/orders?status=lost", None, "status", "'lost' is none of created, processing, shipped, "),
+        ("POST", "/holds", {"lines": [{"sku": "a b"}]}, "lines[0].sku", "must be 1 to 64 of A-Z a-z 0-9 . _ : -"),
+        ("POST", "/categories", {"name": " "}, "name", "must have something besides spaces, and no control"),
+        ("POST", "/categories", {"name": "Tea", "slug": "Tea"}, "slug", "must be of a-z 0-9 -"),
+        ("POST", "/coupons", {"code": "10 %"}, "code", "must be of A-Z a-z 0-9 _ -"),
+        ("POST", "/products", {"currency": "eur"}, "currency", "must be three capital letters, such as EUR"),
+        ("POST", "/variants", {"attributes": {"a\n": "b"}}, "attributes", "must have no control characters and no"),
+        ("GET", "/orders?customer_id=a%00", None, "customer_id", "must have no control characters and no line breaks"),
+    ],
+)
+def test_what_a_field_may_be_is_said_in_words(
+    api: Api, method: str, path: str, body: Any, field: str, message: str
+) -> None:
+    response = api.client.request(method, f"/api/v1{path}", json=body, headers={"Idempotency-Key": uuid4().hex})
+    (error,) = assert_problem(response, 400, "validation-failed")["errors"]
+    assert error["field"] == field
+    assert error["message"].startswith(message)
+
+
+def test_every_pattern_of_the_document_has_its_words(api: Api) -> None:
+    texts = [
+        schema["pattern"]
+        for kind in api.client.get("/openapi.json").json()["components"]["schemas"].values()
+        for schema in _schemas_in(kind)
+        if "pattern" in schema
+    ]
+    assert texts
+    assert set(texts) <= RULES.keys()
+
+
+def _schemas_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _schemas_in(part)
 
 
 MALFORMED = [

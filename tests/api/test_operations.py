@@ -43,7 +43,7 @@ async def _flush(settings: Settings) -> None:
 
 def _metrics(api: Api) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     response = api.client.get("/metrics")
-    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(response.text)
