@@ -65,9 +65,15 @@ def main() -> None:
 
 
 def _fail(error: Exception, status: int) -> None:
+    import redis  # noqa: PLC0415 - costs nothing where nothing failed
+
     message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, ConnectionError | socket.gaierror):  # redis-py's are of its own kind and name their server
+    if isinstance(error, redis.RedisError):
+        message = f"Redis cannot be reached, see HOLDFAST_REDIS_URL: {message}"
+    elif isinstance(error, ConnectionError | socket.gaierror):  # redis-py's are of its own kind and name their server
         message = f"PostgreSQL cannot be reached, see HOLDFAST_DATABASE_URL: {message}"
+    elif isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename} cannot be used: {error.strerror}"
     click.echo(f"holdfast: {message}", err=True)
     sys.exit(status)
 

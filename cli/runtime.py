@@ -46,9 +46,15 @@ def runtime_path(data_dir: Path) -> Path:
 
 
 def lock_data_dir(data_dir: Path) -> int:
-    """Claim the directory until this process ends, however it ends. Raises AlreadyRunningError."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Claim the directory until this process ends, however it ends. Raises AlreadyRunningError, SettingsError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise SettingsError(
+            f"HOLDFAST_DATA_DIR={data_dir} cannot be used ({reason}): name a directory that can be made and written to"
+        ) from None
     for _ in range(LOCK_ATTEMPTS):  # a command that asks `is_running` holds it for an instant
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,14 +6,16 @@ Each variable is `HOLDFAST_` and the field's name in capitals, so `high_water_ev
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from engine.sentinel_url import SCHEMES as SENTINEL_SCHEMES
 from engine.sentinel_url import is_of_sentinels, read_sentinel_url
 
 PREFIX = "HOLDFAST_"
@@ -38,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = True
 
-    # How long a hold lives
+    # How long a hold lives that is made without a ttl_s (with one: 1 to 86,400 s), the most that extensions, and carts
+    # with their lines, may make of its life, and how long one that ended stays readable in Redis
     default_hold_ttl_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
     max_hold_life_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
     retention_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 86_400
@@ -128,11 +131,11 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in fields:
-            raise SettingsError(f"{variable} is not a setting of Holdfast; see README.md for the list")
+            raise SettingsError(_unknown(variable, name, fields))
         try:
             given[name] = msgspec.convert(value, fields[name].type, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{variable}={value!r} cannot be used: {error}") from None
+            raise SettingsError(f"{variable}={value!r} cannot be used: {_rule(fields[name].type, error)}") from None
     settings = Settings(**given)  # type: ignore[arg-type]
     if settings.redis_url is not None and is_of_sentinels(settings.redis_url):
         try:
@@ -140,9 +143,22 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError as error:
             raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from None
     else:
-        _check_url("REDIS_URL", settings.redis_url, ("redis", "rediss", "unix"))
+        _check_url("REDIS_URL", settings.redis_url, ("redis", "rediss", "unix", *SENTINEL_SCHEMES))
     _check_url("DATABASE_URL", settings.database_url, ("postgres", "postgresql"))
     return settings
+
+
+def _unknown(variable: str, name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    meant = f", did you mean {PREFIX}{close[0].upper()}?" if close else ";"
+    return f"{variable} is not a setting of Holdfast{meant} engine/settings.py lists them all"
+
+
+def _rule(kind: Any, error: msgspec.ValidationError) -> str:
+    """What a value of this kind must be, where msgspec does not say it."""
+    if get_origin(kind) is Literal:
+        return f"must be one of {', '.join(sorted(get_args(kind)))}"
+    return "must be true or false" if kind is bool else str(error)
 
 
 def _check_url(name: str, url: str | None, schemes: tuple[str, ...]) -> None:

@@ -50,11 +50,11 @@ async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None
             fence.open(run_id, meta.epoch)
             return verdict
     except RedisError as error:
-        raise Unavailable(f"Redis is unavailable: {error}") from error
+        raise Unavailable(f"Redis is unavailable: {error} (see HOLDFAST_REDIS_URL)") from error
     except asyncpg.UndefinedTableError as error:
         raise Unavailable("the database is not migrated: run holdfast migrate") from error
     except (*FAULTS, asyncpg.PostgresError) as error:
-        raise Unavailable(f"PostgreSQL is unavailable: {error}") from error
+        raise Unavailable(f"PostgreSQL is unavailable: {error} (see HOLDFAST_DATABASE_URL)") from error
     except HoldfastError as error:
         raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from error
     finally:
@@ -86,7 +86,7 @@ async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> R
             await _refuse_foreign(connection, meta)
             return await rebuild_shard(connection, client, keys, settings)
     except RedisError as error:
-        raise Unavailable(f"Redis is unavailable: {error}") from error
+        raise Unavailable(f"Redis is unavailable: {error} (see HOLDFAST_REDIS_URL)") from error
     finally:
         await redis.aclose()
 

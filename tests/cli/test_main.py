@@ -67,6 +67,18 @@ def test_what_an_operator_can_mend_is_told_without_a_traceback(run: Run, error: 
         assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (redis.ConnectionError("Error 111"), "Redis cannot be reached, see HOLDFAST_REDIS_URL: Error 111"),
+        (ConnectionRefusedError(111, "no"), "PostgreSQL cannot be reached, see HOLDFAST_DATABASE_URL: [Errno 111] no"),
+        (FileNotFoundError(2, "No such file", "a.csv"), "a.csv cannot be used: No such file"),
+    ],
+)
+def test_what_cannot_be_reached_is_named_with_its_variable(run: Run, error: Exception, said: str) -> None:
+    assert run(raises(error))[1] == f"holdfast: {said}\n"
+
+
 def test_the_status_that_a_command_asks_for_is_the_status_of_the_program(run: Run) -> None:
     assert run(raises(click.exceptions.Exit(3)))[0] == 3
     assert run(lambda: None)[0] == 0

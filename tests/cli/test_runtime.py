@@ -45,6 +45,13 @@ def test_a_directory_can_be_claimed_once_at_a_time(tmp_path: Path) -> None:
     os.close(lock_data_dir(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_directory_that_cannot_be_used_is_named_with_its_variable(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=rf"HOLDFAST_DATA_DIR={tmp_path / name} cannot be used \(Not a directory\)"):
+        lock_data_dir(tmp_path / name)
+
+
 def test_a_command_without_urls_uses_those_of_the_running_system(tmp_path: Path) -> None:
     lock = lock_data_dir(tmp_path)
     write_runtime(tmp_path, RUNTIME)

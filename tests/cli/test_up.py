@@ -215,6 +215,16 @@ def test_a_database_that_cannot_be_reached_is_one_line(data_dir: Path) -> None:
     assert_one_line(refused.stderr, "holdfast: ")
 
 
+def test_a_redis_that_cannot_be_reached_is_named_with_its_variable_but_not_its_password(data_dir: Path) -> None:
+    place = f"{LOOPBACK}:{choose_port()}"
+    url = f"redis://shop:s3cr3t@{place}/0"
+    system = Up(data_dir, HOLDFAST_REDIS_URL=url, HOLDFAST_DATABASE_URL=f"postgresql://nobody@{place}/nothing")
+    refused = system.run("reconcile")
+    assert refused.returncode == 1
+    assert_one_line(refused.stderr, "HOLDFAST_REDIS_URL")
+    assert "s3cr3t" not in refused.stderr
+
+
 def test_a_command_without_a_system_says_what_to_do(data_dir: Path) -> None:
     refused = Up(data_dir).run("migrate")
     assert refused.returncode == 2

@@ -72,7 +72,7 @@ def test_a_whole_number_is_asked_for_where_there_are_no_halves(name: str) -> Non
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_choice_that_does_not_exist_is_refused_and_each_that_does_is_taken(name: str) -> None:
     variable = PREFIX + name.upper()
-    complaint(variable, "maybe")
+    assert f"must be one of {', '.join(sorted(get_args(TYPES[name])))}" in complaint(variable, "maybe")
     for choice in get_args(TYPES[name]):
         assert getattr(read_settings({variable: choice}), name) == choice
 
@@ -83,12 +83,22 @@ def test_a_switch_is_true_or_false(name: str) -> None:
     for value, meaning in {"true": True, "1": True, "false": False, "0": False}.items():
         assert getattr(read_settings({variable: value}), name) is meaning
     for value in ("perhaps", "2", "-1", "on "):
-        complaint(variable, value)
+        assert "must be true or false" in complaint(variable, value)
 
 
 @pytest.mark.parametrize("name", ["REDIS_ULR", "PORTS", "", "__CLASS__", "WITH_URLS"])
 def test_a_misspelt_variable_is_named_not_passed_over(name: str) -> None:
     assert "is not a setting" in complaint(PREFIX + name, "1")
+
+
+def test_the_nearest_name_and_the_list_of_all_are_told() -> None:
+    assert f"did you mean {REDIS}? engine/settings.py lists" in complaint(f"{PREFIX}REDIS_ULR", "1")
+    assert "Holdfast; engine/settings.py lists them all" in complaint(f"{PREFIX}NONSENSE", "1")
+
+
+def test_every_kind_of_redis_url_is_named_to_who_gave_another() -> None:
+    for scheme in ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"):
+        assert f"{scheme}://" in complaint(REDIS, "http://h/0")
 
 
 def test_an_empty_value_counts_as_unset() -> None:
