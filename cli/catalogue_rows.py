@@ -31,6 +31,8 @@ from engine.stock import MAX_COUNT, Sku
 
 MAX_DIGITS = 30
 MAX_CATEGORY_LENGTH = MAX_CATEGORY_DEPTH * (MAX_NAME_LENGTH + 1)
+WHOLE = "must be a whole number"
+DECIMAL = "is not a plain decimal number such as 2.55"
 _NUMBER = re.compile(rf"(-?)([0-9]{{1,{MAX_DIGITS}}})(?:\.([0-9]{{1,{MAX_DIGITS}}}))?", re.ASCII)
 _CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f]|[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
@@ -235,11 +237,9 @@ def _price_minor(values: dict[str, Value], currency: str) -> int:
 
 
 def _minor_units(field: str, value: Value, digits: int) -> int:
-    sign, whole, decimals = _number(field, value)
+    sign, whole, decimals = _number(field, value, DECIMAL if digits else WHOLE)
     if len(decimals) > digits:
-        raise _RejectionError(
-            f"{field}: has more decimals than its currency" if digits else f"{field}: must be a whole number"
-        )
+        raise _RejectionError(f"{field}: has more decimals than its currency" if digits else f"{field}: {WHOLE}")
     minor = int(whole + decimals.ljust(digits, "0"))
     if sign and minor:
         raise _RejectionError(f"{field}: is negative")
@@ -252,9 +252,9 @@ def _count(field: str, value: Value) -> int | None:
     """A whole number of units, from 0; None for no value at all."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    sign, whole, decimals = _number(field, value)
+    sign, whole, decimals = _number(field, value, WHOLE)
     if decimals:
-        raise _RejectionError(f"{field}: must be a whole number")
+        raise _RejectionError(f"{field}: {WHOLE}")
     if sign and int(whole):
         raise _RejectionError(f"{field}: is negative")
     if int(whole) > MAX_COUNT:
@@ -262,8 +262,11 @@ def _count(field: str, value: Value) -> int | None:
     return int(whole)
 
 
-def _number(field: str, value: Value) -> tuple[str, str, str]:
-    """Sign, whole part and decimals without trailing zeros, exactly as written: nothing passes through a float."""
+def _number(field: str, value: Value, rule: str) -> tuple[str, str, str]:
+    """Sign, whole part and decimals without trailing zeros, exactly as written: nothing passes through a float.
+
+    `rule` is what is said of anything else.
+    """
     if isinstance(value, bool):
         raise _RejectionError(f"{field}: must be a number")
     if isinstance(value, Decimal) and abs(value.adjusted()) <= MAX_DIGITS:
@@ -273,6 +276,6 @@ def _number(field: str, value: Value) -> tuple[str, str, str]:
         raise _RejectionError(f"{field}: is empty")
     found = _NUMBER.fullmatch(text)
     if found is None:
-        raise _RejectionError(f"{field}: is not a plain decimal number such as 2.55")
+        raise _RejectionError(f"{field}: {rule}")
     sign, whole, decimals = found.groups()
     return sign, whole, (decimals or "").rstrip("0")

@@ -66,6 +66,8 @@ def list_keys(*, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(Listed(keys)))
         return
+    if not keys:
+        click.echo("there are no keys; holdfast keys create makes one", err=True)
     for key in keys:
         state = "live" if key.revoked_at is None else f"revoked {key.revoked_at:%Y-%m-%d %H:%M}Z"
         click.echo(f"{key.id}  {key.scope:<10}  {key.created_at:%Y-%m-%d %H:%M}Z  {state:<25}  {key.name}")

@@ -51,6 +51,12 @@ def test_a_secret_is_printed_once_and_only_its_hash_is_kept(clean_database_url: 
     assert secret not in str(dict(row))
 
 
+def test_a_list_without_keys_says_so(clean_database_url: str) -> None:
+    listed = _keys(clean_database_url, "list")
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert "there are no keys" in listed.stderr
+
+
 def test_every_command_speaks_json(clean_database_url: str) -> None:
     made = json.loads(_keys(clean_database_url, "create", "--scope", "operator", "--name", "ops", "--json").stdout)
     assert set(made) == {"key", "secret"}
