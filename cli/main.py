@@ -67,7 +67,10 @@ def main() -> None:
 def _fail(error: Exception, status: int) -> None:
     import redis  # noqa: PLC0415 - costs nothing where nothing failed
 
-    message = " ".join(str(error).split()) or type(error).__name__
+    from engine.connection import reason_of  # noqa: PLC0415 - as above
+
+    said = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
+    message = " ".join(said.split()) or type(error).__name__
     if isinstance(error, redis.RedisError):
         message = f"Redis cannot be reached, see HOLDFAST_REDIS_URL: {message}"
     elif isinstance(error, ConnectionError | socket.gaierror):  # redis-py's are of its own kind and name their server

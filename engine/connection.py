@@ -8,8 +8,9 @@ from typing import Any
 import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.sentinel import MasterNotFoundError as BlockingMasterNotFoundError
 from redis.sentinel import Sentinel as BlockingSentinel
 
 from engine.fence import Fence
@@ -84,6 +85,13 @@ def connect_blocking(settings: Settings, socket_timeout_s: float | None) -> redi
     sentinel = BlockingSentinel(place.nodes, sentinel_kwargs=_of_sentinels(place))  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(place.service, **_of_servers(place), **options)  # type: ignore[no-untyped-call]
     return client
+
+
+def reason_of(error: redis.RedisError) -> str:
+    """What an error says; without redis-py's descriptions of its connections to Sentinels, a page of them."""
+    if isinstance(error, MasterNotFoundError | BlockingMasterNotFoundError):
+        return str(error).partition(" : ")[0]
+    return str(error)
 
 
 def _of_servers(place: SentinelUrl) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from engine.connection import connect
+from engine.connection import connect, reason_of
 from engine.errors import HoldfastError, Unavailable
 from engine.fence import Fence
 from engine.keys import Keys
@@ -50,7 +50,7 @@ async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None
             fence.open(run_id, meta.epoch)
             return verdict
     except RedisError as error:
-        raise Unavailable(f"Redis is unavailable: {error} (see HOLDFAST_REDIS_URL)") from error
+        raise Unavailable(f"Redis is unavailable: {reason_of(error)} (see HOLDFAST_REDIS_URL)") from error
     except asyncpg.UndefinedTableError as error:
         raise Unavailable("the database is not migrated: run holdfast migrate") from error
     except (*FAULTS, asyncpg.PostgresError) as error:
@@ -86,7 +86,7 @@ async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> R
             await _refuse_foreign(connection, meta)
             return await rebuild_shard(connection, client, keys, settings)
     except RedisError as error:
-        raise Unavailable(f"Redis is unavailable: {error} (see HOLDFAST_REDIS_URL)") from error
+        raise Unavailable(f"Redis is unavailable: {reason_of(error)} (see HOLDFAST_REDIS_URL)") from error
     finally:
         await redis.aclose()
 
