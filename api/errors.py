@@ -95,7 +95,7 @@ class FieldError(Struct, frozen=True):
     """What is wrong with one field of a request."""
 
     field: Annotated[str, Meta(description="Path of the field; empty for the body itself", examples=["lines[0].sku"])]
-    message: Annotated[str, Meta(examples=["Object missing required field"])]
+    message: Annotated[str, Meta(examples=["required field is missing"])]
 
 
 class ProblemLine(Struct, frozen=True):
