@@ -102,10 +102,11 @@ def drop(server_url: str, name: str) -> None:
 
 def execute(url: str, *statements: str) -> None:
     """Run statements, each in a transaction of its own."""
-    asyncio.run(_execute(url, *statements))
+    asyncio.run(run_statements(url, *statements))
 
 
-async def _execute(url: str, *statements: str) -> None:
+async def run_statements(url: str, *statements: str) -> None:
+    """The same within a loop that runs."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:

@@ -12,6 +12,7 @@ import pytest
 from persistence import migrate as migration
 from persistence.holds import lines_of
 from persistence.migrate import MigrationError, migrate
+from tests.databases import run_statements
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ NAMES = sorted(path.name for path in migration.FOLDER.glob("*.sql"))
 @pytest.fixture
 async def bare_url(clean_database_url: str) -> str:
     """A database with nothing in it."""
-    await execute(clean_database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    await run_statements(clean_database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     return clean_database_url
 
 
@@ -32,15 +33,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(migration.FOLDER, copy)
     monkeypatch.setattr(migration, "FOLDER", copy)
     return copy
-
-
-async def execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def fetch(url: str, query: str) -> list[asyncpg.Record]:
@@ -98,7 +90,7 @@ async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(
 
 
 async def test_a_database_that_is_newer_than_the_program_is_refused(clean_database_url: str) -> None:
-    await execute(
+    await run_statements(
         clean_database_url, "INSERT INTO schema_migrations (name, checksum) VALUES ('9999_of_tomorrow.sql', '')"
     )
     with pytest.raises(MigrationError, match=r"newer than this program: it has 9999_of_tomorrow\.sql"):
@@ -113,7 +105,7 @@ async def test_the_lines_of_holds_that_were_there_before_they_moved_are_found_wh
     for path in later:
         path.unlink()
     await migrate(bare_url)
-    await execute(
+    await run_statements(
         bare_url,
         "INSERT INTO holds (id, status, created_at, expires_at, ttl_ms, fingerprint)"
         " VALUES ('hold_a', 'held', now(), now(), 1, 'f'), ('hold_b', 'held', now(), now(), 1, 'f'),"
