@@ -18,7 +18,7 @@ from benchmarks.books import Counts
 from benchmarks.progress import progress
 from benchmarks.report import Latency, latency
 from benchmarks.storefront import ReplayError, Storefront, UnansweredError, open_storefront
-from benchmarks.target import required, runtime_of, target_options
+from benchmarks.target import patience_option, required, runtime_of, target_options
 from benchmarks.witness import Witness
 
 GRANTED = "held"
@@ -52,13 +52,7 @@ class DropReport(Struct, frozen=True):
 @click.option("--units", default=1_000, show_default=True, type=click.IntRange(1, 1_000_000), help="What there is.")
 @click.option("--shoppers", default=10_000, show_default=True, type=click.IntRange(1, 1_000_000), help="Who want one.")
 @click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1, 1_000), help="Shoppers at once.")
-@click.option(
-    "--patience",
-    default=60.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds to wait for an answer, and for the flush.",
-)
+@patience_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     *,

@@ -27,7 +27,7 @@ from benchmarks.progress import progress
 from benchmarks.report import SHOWN, Report, Sales, describe_rows, latencies, render, sum_counts
 from benchmarks.shopping import Shopper
 from benchmarks.storefront import ReplayError, Storefront, UnansweredError, open_storefront
-from benchmarks.target import required, runtime_of, target_options
+from benchmarks.target import Finite, patience_option, required, runtime_of, target_options
 from benchmarks.traffic import Replayer
 from benchmarks.witness import Witness
 
@@ -68,7 +68,7 @@ def _sku_prefix(_context: click.Context, _option: click.Parameter, prefix: str) 
 @target_options
 @click.option("--carts", is_flag=True, help="Sell through carts and checkout, each line at the price of its row.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1_000), help="Invoices at once.")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time.  [as fast as possible]")
+@click.option("--speed", type=Finite(min=0, min_open=True), help="Times real time.  [as fast as possible]")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many baskets.")
 @click.option(
     "--sku-prefix",
@@ -76,13 +76,7 @@ def _sku_prefix(_context: click.Context, _option: click.Parameter, prefix: str) 
     callback=_sku_prefix,
     help="Put before every SKU, to keep a run apart from other stock.",
 )
-@click.option(
-    "--patience",
-    default=60.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds to wait for an answer, and for the flush.",
-)
+@patience_option
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report there too; - prints it.")
 def command(
     *,

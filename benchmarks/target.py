@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,25 @@ import click
 from benchmarks.storefront import ReplayError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Finite(click.FloatRange):
+    """A range without NaN, which is neither below nor above anything, and so passes every bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
+
+patience_option = click.option(
+    "--patience",
+    default=60.0,
+    show_default=True,
+    type=Finite(min=0, min_open=True),
+    help="Seconds to wait for an answer, and for the flush.",
+)
 
 
 def target_options(command: F) -> F:

@@ -153,7 +153,7 @@ def test_a_report_that_cannot_be_written_in_the_end_is_printed(tmp_path: Path, m
     assert f"--out {tmp_path} was not written: No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize("patience", ["0", "-1", "soon"])
+@pytest.mark.parametrize("patience", ["0", "-1", "soon", "nan", "inf"])
 def test_a_patience_is_more_than_nothing(patience: str, orders: Path) -> None:
     for load in (["drop"], ["replay", str(orders)]):
         done = CliRunner().invoke(command, [*load, "--patience", patience])
