@@ -13,6 +13,8 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from engine.carts import customer_token, pointer_to
+from engine.expiring import tokens_in
+from engine.holds import HoldStatus, decode_record
 from engine.keys import Keys
 from engine.restore import CouponCount
 from engine.stock import StockLevel, level_of_row
@@ -44,20 +46,26 @@ class Repairer:
         return {sku: level_of_row(sku, row) for sku, row in rows.items()}
 
     async def deadlines(self) -> dict[str, int]:
-        """The live holds by token, and when each ends, in ms."""
+        """The holds that are in a bundle by token, and the last deadline of each, in ms."""
         found: dict[str, int] = {}
+        start = 0
         while True:
-            part: Any = await self._redis.zrange(
-                self._keys.deadlines, len(found), len(found) + 10 * PART - 1, withscores=True
-            )
-            found.update((token, int(score)) for token, score in part)
-            if len(part) < 10 * PART:
+            part: Any = await self._redis.zrange(self._keys.deadlines, start, start + PART - 1, withscores=True)
+            for bundle, score in part:  # in the order of their deadlines, so an extended hold's own comes last
+                found.update(dict.fromkeys(tokens_in(bundle), int(score)))
+            if len(part) < PART:
                 return found
+            start += PART
 
-    async def forget_deadlines(self, tokens: Iterable[str]) -> None:
-        """Let these holds be live no more."""
+    async def not_ended(self, tokens: Iterable[str]) -> set[str]:
+        """Those of these holds that are not known to have ended: they are held, or have no record."""
+        found: set[str] = set()
         for part in _parts(tokens):
-            await self._redis.zrem(self._keys.deadlines, *part)
+            texts: Any = await self._redis.mget([self._keys.hold(token) for token in part])
+            records = [None if text is None else decode_record(text) for text in texts]
+            pairs = zip(part, records, strict=True)
+            found.update(token for token, record in pairs if record is None or record.status is HoldStatus.HELD)
+        return found
 
     async def payments(self) -> dict[str, int]:
         """The orders that wait for their payment by token, and when each ceases to, in ms."""

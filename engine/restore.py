@@ -10,6 +10,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from engine.carts import CartRecord, pointer_to
+from engine.expiring import bundles_of
 from engine.holds import HoldRecord, HoldStatus
 from engine.keys import Keys
 from engine.orders import OrderRecord
@@ -165,12 +166,12 @@ class Restorer:
         """Hold records, and the deadlines of the live ones; returns how many."""
         count = 0
         async for part in parts:
-            deadlines = {kept.token: kept.record.expires_ms for kept in part if kept.record.status is HoldStatus.HELD}
+            live = {kept.token: kept.record.expires_ms for kept in part if kept.record.status is HoldStatus.HELD}
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for kept in part:
                     _keep(pipeline, self._keys.hold(kept.token), msgspec.json.encode(kept.record), kept.keep_ms)
-                if deadlines:
-                    pipeline.zadd(self._keys.deadlines, deadlines)
+                if live:
+                    pipeline.zadd(self._keys.deadlines, bundles_of(live))
                 await pipeline.execute()
             count += len(part)
         return count

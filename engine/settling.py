@@ -1,4 +1,4 @@
-"""What becomes of holds that were made, on its way to lua/commit.lua, release.lua, extend.lua and expire.lua."""
+"""What becomes of holds that were made, on its way to lua/commit.lua, release.lua and extend.lua."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from engine.idempotency import Keyed
 from engine.keys import Keys
 
-SETTLING_VERBS = frozenset({"commit", "release", "extend", "expire"})
+SETTLING_VERBS = frozenset({"commit", "release", "extend"})
 
 
 class Settling(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from engine import answers
 from engine.errors import Unavailable
+from engine.expiring import Expiry, of_bundles, pack_expiries
 from engine.fence import Fence
 from engine.holds import HoldAnswer, Reserve
 from engine.idempotency import Keyed
@@ -31,6 +32,9 @@ from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_ro
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 
 SWEEP_HOLDS = 500
+SWEEP_BUNDLES = 100
+"""What a sweep takes at once: so many bundles at most, and no more once they have so many holds."""
+
 MAX_SWEEP_ROUNDS = 2_000
 RETRY_WHEN_FULL_S = 5
 
@@ -65,7 +69,7 @@ class Shard(Reader):
         self._sold_out = SoldOut(settings, self.keys, self._read_all)
         self.turned_away: str | None = None
         """Why nothing more is reserved for now, while everything else may finish: Redis is nearly full."""
-        self._sweeping: tuple[int, asyncio.Task[None]] | None = None
+        self._sweeping: tuple[int, asyncio.Task[int]] | None = None
         self._wanted_ms = 0
 
     @property
@@ -176,23 +180,25 @@ class Shard(Reader):
         arguments = (request.fingerprint, request.sku, request.delta, create, limit, request.reason, request.reference)
         return Operation((self.keys.memory(request.token),), (*arguments, swept))
 
-    async def expire_due(self, max_holds: int = SWEEP_HOLDS) -> int:
-        """Give back the units of at most `max_holds` holds past their deadline; returns how many ended."""
-        tokens = await self._due_tokens(clock_ms(await self._read("TIME")), max_holds)
-        return sum(answer.status == "expired" for answer in await self._expire(tokens))
+    async def expire_due(self) -> int:
+        """Give back the units of all holds that are past their deadline now; returns how many ended."""
+        return await self._sweep_until(clock_ms(await self._read("TIME")))
 
     async def expire_orphan(self, token: str, customer_id: str | None, lines: list[tuple[str, int]]) -> bool:
         """Give back what an orphaned hold held, as PostgreSQL knows it; False when it is no orphan (any more)."""
-        operation = Settling(token, None, (customer_id or "", lines))
-        return (await self._lanes["expire"].submit(operation)).status == "expired"
+        (ended,) = await self._expire([Expiry((token,), "", customer_id or "", lines)])
+        return ended > 0
 
     async def adopt_orphan(self, token: str) -> bool:
-        """Count a hold among the orphans when Redis has neither its record nor its deadline; False when it has."""
-        found, score = await self._read_all(("EXISTS", self.keys.hold(token)), ("ZSCORE", self.keys.deadlines, token))
-        if found or score is not None:
+        """Count a hold among the orphans when Redis has no record of it; False when it has."""
+        if await self._read("EXISTS", self.keys.hold(token)):
             return False
         await self._read("SADD", self.keys.orphans, token)
         return True
+
+    async def forget_orphan(self, token: str) -> None:
+        """Count a hold among the orphans no more, since it ended before: it holds nothing."""
+        await self._read("SREM", self.keys.orphans, token)
 
     async def acknowledge(self, seq: int) -> int:
         """Let go of every event up to `seq` of this epoch, which PostgreSQL has applied; returns the backlog."""
@@ -248,27 +254,27 @@ class Shard(Reader):
                     raise Unavailable("shutting down") from None
                 raise
 
-    async def _sweep_until(self, until_ms: int) -> None:
+    async def _sweep_until(self, until_ms: int) -> int:
+        """How many holds ended."""
+        ended = 0
         for _ in range(MAX_SWEEP_ROUNDS):
-            tokens = await self._due_tokens(until_ms, SWEEP_HOLDS)
-            await self._expire(tokens)
-            if len(tokens) < SWEEP_HOLDS:
-                return
+            due = await self._read("ZRANGEBYSCORE", self.keys.deadlines, "-inf", until_ms, "LIMIT", 0, SWEEP_BUNDLES)
+            for part in of_bundles(due, SWEEP_HOLDS):
+                ended += sum(await self._expire(part))
+            if len(due) < SWEEP_BUNDLES:
+                break
+        return ended
 
-    async def _due_tokens(self, until_ms: int, limit: int) -> list[str]:
-        return list(await self._read("ZRANGEBYSCORE", self.keys.deadlines, "-inf", until_ms, "LIMIT", 0, limit))
-
-    async def _expire(self, tokens: list[str]) -> list[Answered]:
-        if not tokens:
-            return []
-        operations = [Settling(token, None, ("", None)) for token in tokens]
-        return await self._lanes["expire"].submit_together(operations)
+    async def _expire(self, operations: list[Expiry]) -> list[int]:
+        return [int(answer.rest[0]) for answer in await self._lanes["expire"].submit_together(operations)]
 
     def _pack(self, verb: str, operations: list[Any]) -> tuple[list[str], Sequence[Any]]:
         if verb == "reserve":
             return pack_reserves(self.keys, operations)
         if verb in SETTLING_VERBS:
             return pack_settling(self.keys, operations)
+        if verb == "expire":
+            return pack_expiries(self.keys, operations)
         return pack(self.keys.prelude, operations)
 
     async def _send(self, verb: str, operations: list[Any]) -> list[Answered]:

@@ -11,7 +11,6 @@ from functools import partial
 from engine.catalogue import Catalogue
 from engine.desk import LAPSE_AT_ONCE, Desk
 from engine.settings import Settings, read_settings
-from engine.shard import SWEEP_HOLDS
 from jobs.lingering import Linger
 from jobs.resources import Resources, open_resources
 from jobs.timetable import HOUSEKEEPING_QUEUE
@@ -30,10 +29,10 @@ async def _expire(settings: Settings) -> int:
     async with open_resources(settings) as resources:
         windows = PaymentWindows(resources)
         while True:
-            ended = await resources.shard.expire_due(SWEEP_HOLDS)
+            ended = await resources.shard.expire_due()
             lapsed = await windows.lapse()
             total += ended + lapsed
-            if ended == SWEEP_HOLDS or lapsed == LAPSE_AT_ONCE:
+            if lapsed == LAPSE_AT_ONCE:
                 continue
             if await linger.is_over(resources.redis):
                 return total

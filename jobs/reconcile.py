@@ -71,7 +71,8 @@ async def end_orphans(resources: Resources, wait_s: float) -> tuple[int, int]:
     """End holds whose Redis record is gone; returns how many, and how many orphans PostgreSQL cannot prove.
 
     Proven is a hold past its deadline that PostgreSQL, having applied every event up to now and set none aside, knows
-    as held, while Redis has no record of it: whatever ends a hold leaves its record behind for the retention time.
+    as held, while Redis has no record of it: whatever ends a hold leaves its record behind for the retention time. One
+    that it knows as ended holds nothing: its record was forgotten before anybody swept.
     """
     shard = resources.shard
     backlog = await shard.backlog()
@@ -82,11 +83,17 @@ async def end_orphans(resources: Resources, wait_s: float) -> tuple[int, int]:
     for hold in await holds.overdue(resources.pool, ORPHAN_GRACE_S, MAX_ORPHANS):
         if hold.token not in suspects and await shard.adopt_orphan(hold.token):
             suspects[hold.token] = hold
-    ended = 0
+    ended, unproven = 0, 0
     for token, known in suspects.items():
-        if known is not None and known.status is HoldStatus.HELD:
-            ended += await shard.expire_orphan(token, known.customer_id, _lines(known))
-    return ended, len(suspects) - ended
+        if known is None:
+            unproven += 1
+        elif known.status is not HoldStatus.HELD:
+            await shard.forget_orphan(token)
+        elif await shard.expire_orphan(token, known.customer_id, _lines(known)):
+            ended += 1
+        else:
+            unproven += 1
+    return ended, unproven
 
 
 def _lines(hold: Hold) -> list[tuple[str, int]]:

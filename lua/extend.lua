@@ -41,12 +41,11 @@ local answers = answer_once(judge, replay)
 
 if #events > 0 then
   emit('extend', events, '[' .. table.concat(events, ',') .. ']')
-  local deadlines = {}
   for id, hold in pairs(extended) do
     keep(hold[KEY], hold[TEXT], hold[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS)
-    deadlines[#deadlines + 1], deadlines[#deadlines + 2] = integer(hold[EXPIRES]), id
+    live_until(id, integer(hold[EXPIRES]))
   end
-  call_in_parts('ZADD', DEADLINES, deadlines)
+  save_deadlines()
 end
 
 return finish(answers)

@@ -57,11 +57,11 @@ local function unhold(record, is_sale)
   end
 end
 
--- Keeps the record of a hold that ended, as JSON, for the retention; its deadline is let go of at the end.
-local ended = {}
-local function keep_ended(key, text)
-  keep(key, text, RETENTION_MS)
-  ended[#ended + 1] = last_part(key)
+-- How long the record of a hold that ended is kept: for the retention, and longer than the hold is in a bundle, so that a
+-- sweep does not take it for one that got lost.
+local SWEEP_GRACE_MS = 3600 * 1000
+local function keep_ended_ms(expires)
+  return expires > now and math.max(RETENTION_MS, expires - now + SWEEP_GRACE_MS) or RETENTION_MS
 end
 
 -- Ends a live hold; returns its record's text from now on.
@@ -69,17 +69,16 @@ local function end_hold(record, key, text, status)
   local ended_text = with_status(text, status)
   record[STATUS] = status
   unhold(record, status == 'committed')
-  keep_ended(key, ended_text)
+  keep(key, ended_text, keep_ended_ms(record[EXPIRES]))
   return ended_text
 end
 
 local function save_settled()
-  call_in_parts('ZREM', DEADLINES, ended)
   save_rows()
   save_customers()
 end
 
--- The verbs on holds that were made (commit, release, extend, expire) get flat operations: [base, width, values], each
+-- The verbs on holds that were made (commit, release, extend) get flat operations: [base, width, values], each
 -- beginning with its fingerprint, "" without a key. From base on there are their holds, then the memories of the keyed.
 
 -- Those holds in their order, false where there is none; the same hold is the same table. Memories are read with them,

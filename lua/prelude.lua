@@ -2,7 +2,7 @@
 --
 -- KEYS[1] meta       hash     epoch, seq (events made), flushed (events applied in PostgreSQL)
 -- KEYS[2] stock      hash     sku -> [available, reserved, sold, received, customer_limit (0: none)]
--- KEYS[3] deadlines  zset     hold id -> expires_at in ms
+-- KEYS[3] deadlines  zset     bundle -> expires_at in ms: the ids of holds that end together, joined by commas
 -- KEYS[4] customers  hash     sku|customer -> units held and sold, for SKUs with a customer_limit
 -- KEYS[5] events     stream   <epoch>-<seq of the entry's last event>
 -- KEYS[6] skus       zset     every SKU, for listing in order
@@ -206,6 +206,28 @@ local function load_texts(keys)
     end
   end
   return texts
+end
+
+-- Holds that a batch lets live until the same ms are one member of the deadlines, a bundle: a hold by itself there costs a
+-- fifth of what its reserve does. One that ends or is extended before stays in it until the bundle is swept (expire.lua).
+local MAX_BUNDLE = 100
+local ids_until = {} -- by deadline, as text
+
+local function live_until(id, expires)
+  local ids = ids_until[expires] or {}
+  ids_until[expires] = ids
+  ids[#ids + 1] = id
+end
+
+local function save_deadlines()
+  local flat = {}
+  for expires, ids in pairs(ids_until) do
+    for first = 1, #ids, MAX_BUNDLE do
+      flat[#flat + 1] = expires
+      flat[#flat + 1] = table.concat(ids, ',', first, math.min(first + MAX_BUNDLE - 1, #ids))
+    end
+  end
+  call_in_parts('ZADD', DEADLINES, flat)
 end
 
 local anything_due = nil

@@ -126,7 +126,7 @@ local function refusal(customer, lines, swept)
   return #short > 1 and short or over
 end
 
-local events, deadlines = {}, {}
+local events = {}
 local TOKEN_START = #KEYS[BASE] - #last_part(KEYS[BASE]) + 1
 
 -- What the holds of a run have in common: their answer, and of their texts what tells their times.
@@ -159,8 +159,7 @@ local function make(key, customer, lines, fingerprint, times)
   texts[key] = record
   keep(key, record, times.keep_ms)
   events[count] = '["' .. token .. '",' .. customer .. times.of_event .. fingerprint .. '",' .. lines[1] .. ']'
-  deadlines[2 * count - 1] = times.expires
-  deadlines[2 * count] = token
+  live_until(token, times.expires)
   return times.answer
 end
 
@@ -262,7 +261,7 @@ if #events > 0 then
   emit('reserve', events, '[' .. table.concat(events, ',') .. ']')
   save_rows()
   save_customers()
-  call_in_parts('ZADD', DEADLINES, deadlines)
+  save_deadlines()
 end
 
 return finish(answers)

@@ -353,13 +353,12 @@ if #events > 0 then
 end
 if #events > 0 or #windows > 0 or #fresh_memories > 0 then
   save_settled()
-  local deadlines = {}
   for i = 1, #live_holds, 2 do
     local key, expires = live_holds[i], live_holds[i + 1]
     keep(key, texts[key], expires - now + RETENTION_MS + LIVE_GRACE_MS)
-    add(deadlines, integer(expires), last_part(key))
+    live_until(last_part(key), integer(expires))
   end
-  call_in_parts('ZADD', DEADLINES, deadlines)
+  save_deadlines()
   for key, text in pairs(puts) do
     if put_for_ms[key] > 0 then
       keep(key, text, put_for_ms[key])

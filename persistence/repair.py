@@ -158,9 +158,8 @@ class _Repair:
             kept_hold(row, self._now_ms, self._retention_ms)
             for row in await self._fetch("list_tail_holds", wanted, self._tail.since_ms)
         ]
-        if had.keys() - {hold.token for hold in kept}:
+        if await self._repairer.not_ended(had) - {hold.token for hold in kept}:
             raise Diverged("it has live holds that nobody knows")
-        await self._repairer.forget_deadlines(had)
         await self._restorer.put_holds(_parts(kept))
 
     async def customers(self) -> None:

@@ -25,6 +25,7 @@ from persistence.audit import Audit, audit
 from persistence.flush import drain_once
 from persistence.pool import Pool
 from persistence.pool import connect as connect_database
+from tests.bundles import live_deadlines_in
 
 
 class System(Struct, dict=True):
@@ -89,6 +90,8 @@ class System(Struct, dict=True):
                     found[key] = read(await self.raw.get(key) or "")
                 case "hash":
                     found[key] = await self.raw.hgetall(key)
+                case "zset" if key == self.keys.deadlines:
+                    found[key] = await live_deadlines_in(self.raw, self.keys)
                 case "zset":
                     found[key] = await self.raw.zrange(key, 0, -1, withscores=True)
                 case "set":

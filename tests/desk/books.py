@@ -16,6 +16,7 @@ from engine.holds import HoldRecord, HoldStatus, decode_record
 from engine.keys import Keys
 from engine.orders import OrderRecord
 from engine.stock import StockLevel, level_of_row
+from tests.bundles import live_deadlines_in
 
 KEYS = Keys()
 CART, ORDER, HOLD, POINTER = KEYS.cart(""), KEYS.order(""), KEYS.hold(""), KEYS.cart_of("")
@@ -52,7 +53,6 @@ async def read_books(redis: Redis) -> Books:
     stock: Any = await redis.hgetall(KEYS.stock)
     customers: Any = await redis.hgetall(KEYS.customers)
     coupons: Any = await redis.hgetall(KEYS.coupons)
-    deadlines: Any = await redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
     payments: Any = await redis.zrange(KEYS.payments, 0, -1, withscores=True)
     records = {token: decode_record(text) for token, text in texts[HOLD].items()}
     return Books(
@@ -63,7 +63,7 @@ async def read_books(redis: Redis) -> Books:
         {customer: token_of_pointer(text) for customer, text in texts[POINTER].items()},
         {field: int(units) for field, units in customers.items()},
         {field: int(uses) for field, uses in coupons.items()},
-        dict(deadlines),
+        await live_deadlines_in(redis, KEYS),
         dict(payments),
     )
 
@@ -94,7 +94,7 @@ def check_units(books: Books) -> None:
         assert level.received == level.available + level.reserved + level.sold, level
         assert min(level.available, level.reserved, level.sold) >= 0, level
         assert (level.reserved, level.sold) == (reserved[sku], sold[sku]), sku
-    assert books.deadlines.keys() == books.live.keys()
+    assert books.deadlines == {token: hold.expires_ms for token, hold in books.live.items()}
 
 
 def check_owners(books: Books) -> None:

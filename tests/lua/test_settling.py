@@ -14,6 +14,7 @@ from engine.idempotency import Keyed, fresh_token
 from engine.keys import Keys
 from engine.refusals import Refusal, Refused
 from engine.shard import Shard
+from tests.bundles import deadlines_in
 from tests.lua.shop import counts, create
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +93,7 @@ async def test_a_hold_that_is_extended_twice_at_once_lives_for_the_longer(shard:
     asked = (shard.extend(token, 300), shard.extend(token, 900, longest), shard.extend(token, 600))
     shorter, longer, last = [answer for answer in await asyncio.gather(*asked) if isinstance(answer, HoldAnswer)]
     assert shorter.hold.expires_ms < longer.hold.expires_ms == last.hold.expires_ms
-    assert await redis.zscore(Keys().deadlines, token) == longer.hold.expires_ms
+    assert await deadlines_in(redis, Keys()) == {token: longer.hold.expires_ms}
     assert await shard.hold(token) == longer.hold
     await shard.commit(token)
     again = await shard.extend(token, 900, longest)

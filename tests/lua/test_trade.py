@@ -17,6 +17,7 @@ from engine.settings import Settings
 from engine.shard import Shard
 from engine.stock import Adjust
 from engine.trade import Changed, Counted, Known, Remember, Replayed, Returned, Trade, Traded
+from tests.bundles import live_deadlines_in
 from tests.lua.shop import KEEP_MS, KEYS, cart, claim, counts, create, dump, gathered, made, pointer
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +49,7 @@ async def test_a_trade_does_all_of_its_parts_in_one_step(shard: Shard, redis: Re
         HoldStatus.HELD,
         HoldStatus.COMMITTED,
     ]
-    assert await redis.zrange(KEYS.deadlines, 0, -1, withscores=True) == [(fresh.token, float(fresh.expires_ms))]
+    assert await live_deadlines_in(redis, KEYS) == {fresh.token: float(fresh.expires_ms)}
     assert await redis.zrange(KEYS.payments, 0, -1, withscores=True) == [("o", 77_000.0)]
     assert await redis.hgetall(KEYS.coupons) == {"coup_1": "1", "coup_1|bob": "1"}
     assert await redis.get(KEYS.cart("c")) == cart("c", 1).text.decode()

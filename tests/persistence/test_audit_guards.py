@@ -50,7 +50,7 @@ async def test_orphans_are_left_alone_while_events_are_set_aside(system: System,
         assert await end_orphans(resources, 1) == (1, 0)
 
 
-async def test_an_orphan_that_postgresql_knows_as_ended_is_reported_not_given_back(
+async def test_an_orphan_that_postgresql_knows_as_ended_is_let_go_of_and_gives_nothing_back(
     system: System, settings: Settings
 ) -> None:
     await system.create("A", 10)
@@ -60,8 +60,21 @@ async def test_an_orphan_that_postgresql_knows_as_ended_is_reported_not_given_ba
     await system.raw.delete(system.keys.hold(hold.token))
     await system.raw.sadd(system.keys.orphans, hold.token)
     async with open_resources(settings) as resources:
-        assert await end_orphans(resources, 1) == (0, 1)
+        assert await end_orphans(resources, 1) == (0, 0)
+    assert await system.shard.orphans(10) == []
     assert await system.counts("A") == (6, 0, 4)
+
+
+async def test_an_orphan_that_postgresql_never_heard_of_is_reported_and_gives_nothing_back(
+    system: System, settings: Settings
+) -> None:
+    await system.create("A", 10)
+    await system.flush()
+    await system.raw.sadd(system.keys.orphans, "ghost")
+    async with open_resources(settings) as resources:
+        assert await end_orphans(resources, 1) == (0, 1)
+    assert await system.shard.orphans(10) == ["ghost"]
+    assert await system.counts("A") == (10, 0, 0)
 
 
 async def test_orphans_are_not_judged_before_the_flush_caught_up(system: System, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from engine.settings import Settings
 from engine.stock import Adjust, StockAnswer
 from persistence import fence as verification
 from persistence.flush import Drained, Offset, drain_once, read_offset
+from tests.bundles import deadlines_in
 from tests.system import System, open_system, reserve
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +76,7 @@ async def test_what_a_rebuild_puts_back_is_kept_no_longer_and_no_shorter_than_be
     assert 3.9 < await kept_hours(system.keys.hold(sold.token)) <= 4.0
     assert 3.9 < await kept_hours(system.keys.memory("pay")) <= 4.0
     assert month - 24.1 < await kept_hours(system.keys.hold(due.token)) <= month - 24.0
-    assert set(await system.raw.zrange(system.keys.deadlines, 0, -1)) == {live.token, due.token}
+    assert (await deadlines_in(system.raw, system.keys)).keys() == {live.token, due.token}
     assert await system.raw.hgetall(system.keys.customers) == {"A|bob": "3"}
 
 

@@ -16,6 +16,7 @@ from engine.plans import Answer
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from persistence import fence as verification
+from tests.bundles import live_deadlines_in
 from tests.shop import (
     CATALOGUE,
     LIMIT,
@@ -49,6 +50,8 @@ async def substance(system: System) -> dict[str, Any]:
             found[key] = msgspec.json.decode(await system.raw.get(key) or "")
         elif kind == "hash":
             found[key] = await system.raw.hgetall(key)
+        elif key == system.keys.deadlines:
+            found[key] = await live_deadlines_in(system.raw, system.keys)
         elif kind == "zset":
             found[key] = await system.raw.zrange(key, 0, -1, withscores=True)
         else:

@@ -20,6 +20,7 @@ from persistence import fence as verification
 from persistence import repair
 from persistence.flush import drain_once
 from persistence.rebuild import refill
+from tests.bundles import deadlines_in
 from tests.persistence.copies import Copy, fall_back
 from tests.shop import CATALOGUE, fill_cart, move, pay, place_order, stock_up
 from tests.system import System, reserve
@@ -247,7 +248,7 @@ async def test_more_than_a_part_holds_is_repaired_part_by_part(system: System, m
     await system.create("A", 30)
     tokens = [(await system.hold("A", 1)).hold.token for _ in range(12)]
     await test_a_tail_of_every_kind_of_change_is_repaired(system)
-    assert set(tokens) <= set(await system.raw.zrange(system.keys.deadlines, 0, -1))
+    assert set(tokens) <= (await deadlines_in(system.raw, system.keys)).keys()
 
 
 async def test_a_tail_of_every_kind_of_change_is_repaired(system: System) -> None:
