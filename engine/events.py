@@ -6,6 +6,9 @@ is `<epoch>-<seq of its last event>`, counted by the script.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -27,7 +30,7 @@ MIXED = "trade"
 """The kind of an entry whose events are of several kinds, each told as [kind, body]."""
 
 
-class Reserved(Struct, frozen=True, array_like=True):
+class Reserved(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by reserve.lua; `customer` is "" for a guest."""
 
     token: str
@@ -38,7 +41,7 @@ class Reserved(Struct, frozen=True, array_like=True):
     lines: Claims
 
 
-class Committed(Struct, frozen=True, array_like=True):
+class Committed(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by commit.lua."""
 
     token: str
@@ -46,28 +49,28 @@ class Committed(Struct, frozen=True, array_like=True):
     lines: Lines
 
 
-class Released(Struct, frozen=True, array_like=True):
+class Released(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by release.lua."""
 
     token: str
     lines: Lines
 
 
-class Expired(Struct, frozen=True, array_like=True):
+class Expired(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by expire.lua."""
 
     token: str
     lines: Lines
 
 
-class Extended(Struct, frozen=True, array_like=True):
+class Extended(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by extend.lua."""
 
     token: str
     expires_ms: int
 
 
-class Adjusted(Struct, frozen=True, array_like=True):
+class Adjusted(Struct, frozen=True, array_like=True, gc=False):
     """Emitted by adjust.lua; `customer_limit` 0 is none."""
 
     sku: str
@@ -78,7 +81,7 @@ class Adjusted(Struct, frozen=True, array_like=True):
     customer_limit: int
 
 
-class Returned(Struct, frozen=True, array_like=True):
+class Returned(Struct, frozen=True, array_like=True, gc=False):
     """Units that were sold and came back, emitted by trade.lua; `reference` is the order, `customer` "" for a guest."""
 
     reference: str
@@ -87,14 +90,14 @@ class Returned(Struct, frozen=True, array_like=True):
     lines: Lines
 
 
-class CartChanged(Struct, frozen=True, array_like=True):
+class CartChanged(Struct, frozen=True, array_like=True, gc=False):
     """A cart as it is now, emitted by trade.lua."""
 
     token: str
     record: CartRecord
 
 
-class OrderChanged(Struct, frozen=True, array_like=True):
+class OrderChanged(Struct, frozen=True, array_like=True, gc=False):
     """An order as it is now, emitted by trade.lua."""
 
     token: str
@@ -118,13 +121,23 @@ _RUN_DECODERS: dict[str, msgspec.json.Decoder[list[Any]]] = {
     kind: msgspec.json.Decoder(list[BODIES[kind]])  # type: ignore[valid-type]
     for kind in get_args(Kind)
 }
+_KINDS: dict[type[Body], Kind] = {body: kind for kind, body in BODIES.items()}
+_ANY_TOLD: Any = reduce(
+    or_,
+    [
+        msgspec.defstruct("Told", [("body", body)], tag=kind, array_like=True, forbid_unknown_fields=True, gc=False)
+        for kind, body in BODIES.items()
+    ],
+)
+"""An event of any kind, as an entry of several kinds tells it: so all of them are read at once."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_told: Callable[[str], list[Any]] = msgspec.json.Decoder(list[_ANY_TOLD]).decode
 _decode_mixed = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 _decode_memories = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One change at its place in the log; `at_ms` is Redis' clock."""
 
     epoch: int
@@ -194,14 +207,16 @@ def read_entry(entry_id: str, fields: dict[str, str]) -> Entry:
     if bodies is None:
         events = [read_event(epoch, seq, at_ms, of, bytes(part)) for seq, (of, part) in enumerate(told, first)]
     else:
-        events = [Event(epoch, seq, at_ms, kind, body) for seq, body in enumerate(bodies, first)]  # type: ignore[arg-type]
+        events = [Event(epoch, seq, at_ms, _KINDS[type(body)], body) for seq, body in enumerate(bodies, first)]
     return Entry(epoch, first, last_seq, tuple(events), memories, at_ms)
 
 
 def _bodies(kind: str, events: str) -> list[Body] | None:
-    """All events of an entry of one kind, at once; None where that cannot be and each is to be read for itself."""
+    """All events of an entry, at once; None where that cannot be and each is to be read for itself."""
     decoder = _RUN_DECODERS.get(kind)
     try:
+        if kind == MIXED:
+            return [told.body for told in _decode_told(events)]
         return None if decoder is None else decoder.decode(events)
     except _UNREADABLE:
         return None

@@ -84,6 +84,16 @@ def test_an_entry_of_trades_tells_the_kind_of_each_of_its_events() -> None:
     assert isinstance(fourth, Poison)
 
 
+def test_an_entry_of_good_events_of_every_kind_is_read_as_each_would_be_alone() -> None:
+    entry = read_entry("1-9", fields_of("trade", *GOOD.items()))
+    assert entry.events == tuple(Event(1, seq, 1_700_000_000_000, kind, GOOD[kind]) for seq, kind in enumerate(GOOD, 1))
+
+
+def test_an_entry_that_tells_more_of_an_event_than_its_kind_and_its_body_is_poison_as_a_whole() -> None:
+    poison = poison_of(read_entry("1-2", fields_of("trade", ("commit", GOOD["commit"]), ("cart", GOOD["cart"], 1))))
+    assert poison.kind == "entry"
+
+
 def fields_of(kind: str, *payloads: object, **changed: str) -> dict[str, str]:
     """A stream entry's fields as prelude.lua writes them."""
     events = msgspec.json.encode(payloads).decode()
