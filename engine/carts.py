@@ -26,7 +26,7 @@ CartStatus = Literal["open", "paying", "ordered", "merged"]
 ItemStatus = Literal["held", "expired", "listed"]
 
 
-class CartLine(Struct, frozen=True, array_like=True):
+class CartLine(Struct, frozen=True, array_like=True, gc=False):
     """Units of one SKU in a cart, and the price of one unit as it was shown when the line was last touched.
 
     `hold` is the token of its hold, "" where nothing is held for it. Until `until_ms` the price shown is honoured, and
@@ -48,7 +48,7 @@ class CartLine(Struct, frozen=True, array_like=True):
     price_changed: bool = False
 
 
-class CartRecord(Struct, frozen=True, array_like=True):
+class CartRecord(Struct, frozen=True, array_like=True, gc=False):
     """A cart as Redis keeps it; `version` grows with every change. Times are ms since 1970 by Redis' clock.
 
     `customer` is "" for a guest, `currency` and `coupon` (its code) are "" for none. `order` is the token of the order
@@ -74,7 +74,7 @@ class CartRecord(Struct, frozen=True, array_like=True):
         return None
 
 
-class CartItem(Struct, frozen=True, array_like=True):
+class CartItem(Struct, frozen=True, array_like=True, gc=False):
     """A line as it stands at one moment; money for one unit, `total_price` for all of them."""
 
     sku: str
@@ -90,7 +90,7 @@ class CartItem(Struct, frozen=True, array_like=True):
     price_changed: bool
 
 
-class NotMerged(Struct, frozen=True, array_like=True):
+class NotMerged(Struct, frozen=True, array_like=True, gc=False):
     """A line of which a merge could not keep everything: units wanted of it, units kept, and why."""
 
     sku: str
@@ -99,7 +99,7 @@ class NotMerged(Struct, frozen=True, array_like=True):
     reason: str
 
 
-class Cart(Struct, frozen=True, array_like=True):
+class Cart(Struct, frozen=True, array_like=True, gc=False):
     """A cart as it stands at one moment: `total = subtotal - discount`, the discount being its coupon's.
 
     `coupon_note` says why a coupon takes nothing off just now; `is_new` that it was made for who asked.

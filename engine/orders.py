@@ -56,7 +56,7 @@ TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
 Stock = Literal["held", "sold", "none", "returned"]
 
 
-class OrderItem(Struct, frozen=True, array_like=True):
+class OrderItem(Struct, frozen=True, array_like=True, gc=False):
     """Units of one SKU in an order; money for one unit, `total_price` for all of them."""
 
     sku: str
@@ -71,7 +71,7 @@ class OrderItem(Struct, frozen=True, array_like=True):
     applied_rules: tuple[AppliedRule, ...]
 
 
-class Step(Struct, frozen=True, array_like=True):
+class Step(Struct, frozen=True, array_like=True, gc=False):
     """A status that an order took, when (ms since 1970 by Redis' clock), and why where that is not plain."""
 
     status: OrderStatus
@@ -79,7 +79,7 @@ class Step(Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
-class Payment(Struct, frozen=True, array_like=True):
+class Payment(Struct, frozen=True, array_like=True, gc=False):
     """How an order is paid: `first_status` is what the checkout answered, `until_ms` the end of its window."""
 
     status: PaymentStatus
@@ -88,7 +88,7 @@ class Payment(Struct, frozen=True, array_like=True):
     transaction_id: str = ""
 
 
-class OrderRecord(Struct, frozen=True, array_like=True):
+class OrderRecord(Struct, frozen=True, array_like=True, gc=False):
     """An order as Redis keeps it; `version` grows with every change. Money in minor units of `currency`.
 
     `customer` is "" for a guest; `coupon_id` and `coupon` (its code) are "" for none. `stock` says where its units are:
@@ -140,7 +140,7 @@ class OrderRecord(Struct, frozen=True, array_like=True):
         )
 
 
-class Order(Struct, frozen=True, array_like=True):
+class Order(Struct, frozen=True, array_like=True, gc=False):
     """An order with its token."""
 
     token: str

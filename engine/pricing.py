@@ -68,7 +68,7 @@ class PriceQuestion(Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
-class AppliedRule(Struct, frozen=True, array_like=True):
+class AppliedRule(Struct, frozen=True, array_like=True, gc=False):
     """What one rule took off a unit, in minor units; those of a price sum to its discount."""
 
     rule_id: str

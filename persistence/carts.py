@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -14,14 +15,15 @@ PURGED_AT_ONCE = 5_000
 COLUMNS = ("id", "customer_id", "status", "version", "record", "expires_at", "updated_at")
 
 
-async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, int]], *, by_copy: bool = False) -> None:
+async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, int]], new: AbstractSet[str]) -> None:
     """Write carts by token, each with the ms of its change; a version that is not newer changes nothing.
 
-    `by_copy` copies those that are not there yet.
+    Those of `new` are copied: where one of them was there already, that is an error.
     """
-    sql = queries("carts")
-    rows = [
-        (
+    fresh: list[tuple[object, ...]] = []
+    older: list[tuple[object, ...]] = []
+    for token, (record, changed_ms) in carts.items():
+        row = (
             ID_PREFIX + token,
             record.customer or None,
             record.status,
@@ -30,16 +32,11 @@ async def upsert(connection: Connection, carts: Mapping[str, tuple[CartRecord, i
             record.expires_ms,
             changed_ms,
         )
-        for token, (record, changed_ms) in carts.items()
-    ]
-    if by_copy:
-        known = {row["id"] for row in await connection.fetch(sql["list_known"], [row[0] for row in rows])}
-        fresh = [row for row in rows if row[0] not in known]
-        if fresh:
-            await connection.copy_records_to_table("carts", records=fresh, columns=COLUMNS)
-        rows = [row for row in rows if row[0] in known]
-    if rows:
-        await connection.execute(sql["upsert_carts"], *columns(rows))
+        (fresh if token in new else older).append(row)
+    if fresh:
+        await connection.copy_records_to_table("carts", records=fresh, columns=COLUMNS)
+    if older:
+        await connection.execute(queries("carts")["upsert_carts"], *columns(older))
 
 
 async def purge(pool: Pool, retention_s: int) -> int:

@@ -42,6 +42,9 @@ STATUS, EXPIRES_AT, SETTLED_AT, REFERENCE = (
     HOLD_COLUMNS.index(name) for name in ("status", "expires_at", "settled_at", "reference")
 )
 
+FIRST_VERSION = 1
+"""Of a cart that is opened, and of an order that is placed."""
+
 LedgerRow = tuple[str, int, int, int, str, int, int, int, str | None, str | None, int]
 
 
@@ -61,6 +64,7 @@ class Changes:
         self._extended: dict[str, int] = {}
         self._carts: dict[str, tuple[CartRecord, int]] = {}
         self._orders: dict[str, OrderRecord] = {}
+        self._begun: set[str] = set()
         for event in events:
             self._fold(event)
 
@@ -71,6 +75,12 @@ class Changes:
                 self._make(event, body)
             case Committed():
                 self._settle(event, "committed", body.token, body.lines, (0, -1, 1), body.reference)
+            case CartChanged():
+                self._carts[body.token] = (body.record, event.at_ms)
+                self._begin(body)
+            case OrderChanged():
+                self._orders[body.token] = body.record
+                self._begin(body)
             case Released():
                 self._settle(event, "released", body.token, body.lines, (1, -1, 0))
             case Expired():
@@ -82,10 +92,10 @@ class Changes:
             case Returned():
                 # Of the things that happen to stock this is an adjustment, whose reason tells of the order.
                 self._move(event, body.lines, (1, 0, -1), body.reference, kind="adjust", reason=body.reason)
-            case CartChanged():
-                self._carts[body.token] = (body.record, event.at_ms)
-            case OrderChanged():
-                self._orders[body.token] = body.record
+
+    def _begin(self, body: CartChanged | OrderChanged) -> None:
+        if body.record.version == FIRST_VERSION:
+            self._begun.add(body.token)
 
     def _make(self, event: Event, body: Reserved) -> None:
         hold_id = ID_PREFIX + body.token
@@ -148,8 +158,9 @@ class Changes:
     async def write(self, connection: Connection, *, by_copy: bool = False) -> None:
         """Write everything within the caller's transaction. Raises MissingRow, or asyncpg's own errors.
 
-        What may be there already is left as it is. `by_copy` takes the ledger's rows and the holds as new, at about
-        half the cost: where any of them was there already, that is an error and nothing is written.
+        What may be there already is left as it is. `by_copy` takes the ledger's rows, and the holds, carts and orders
+        that these events begin, as new, at about half the cost: where any of them was there already, that is an error
+        and nothing is written.
         """
         sql = queries("flush")
         if self._levels:
@@ -161,10 +172,11 @@ class Changes:
             write_made = self._copy_made if by_copy else self._insert_made
             await write_made(connection)
         await self._write_older(connection)
+        new = self._begun if by_copy else frozenset[str]()
         if self._carts:
-            await carts.upsert(connection, self._carts, by_copy=by_copy)
+            await carts.upsert(connection, self._carts, new)
         if self._orders:
-            await orders.upsert(connection, self._orders, by_copy=by_copy)
+            await orders.upsert(connection, self._orders, new)
 
     async def _insert_ledger(self, connection: Connection) -> None:
         counts = await connection.fetchrow(queries("flush")["insert_ledger_events"], *columns(self._ledger))

@@ -110,7 +110,7 @@ def _changed_since_ms(entries: Sequence[Entry]) -> int:
 
 async def _apply_entries(connection: Connection, shard: int, entries: Sequence[Entry]) -> int:
     events = [event for entry in entries for event in entry.events if isinstance(event, Event)]
-    poison = [event for entry in entries for event in entry.events if isinstance(event, Poison)]
+    poison = [event for entry in entries for event in entry.events if not isinstance(event, Event)]
     poison += await apply_events(connection, shard, events)
     sql = queries("flush")
     for event in poison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec import Struct
@@ -55,28 +56,25 @@ async def page(
     ]
 
 
-async def upsert(connection: Connection, orders: Mapping[str, OrderRecord], *, by_copy: bool = False) -> None:
+async def upsert(connection: Connection, orders: Mapping[str, OrderRecord], new: AbstractSet[str]) -> None:
     """Write orders by token, the items of new ones with them; a version that is not newer changes nothing.
 
-    `by_copy` copies those that are not there yet.
+    Those of `new` are copied: where one of them was there already, that is an error.
     """
+    fresh = {token: record for token, record in orders.items() if token in new}
+    if fresh:
+        rows = [_row(token, record) for token, record in fresh.items()]
+        await connection.copy_records_to_table("orders", records=rows, columns=COLUMNS)
+        await connection.copy_records_to_table("order_items", records=_item_rows(fresh), columns=ITEM_COLUMNS)
+    if len(fresh) < len(orders):
+        await _upsert_older(connection, {token: record for token, record in orders.items() if token not in new})
+
+
+async def _upsert_older(connection: Connection, orders: Mapping[str, OrderRecord]) -> None:
     sql = queries("orders")
     known = {row["id"] for row in await connection.fetch(sql["list_known"], [ID_PREFIX + token for token in orders])}
-    rows = [_row(token, record) for token, record in orders.items()]
-    items = [
-        _item_row(ID_PREFIX + token, position, item)
-        for token, record in orders.items()
-        if ID_PREFIX + token not in known
-        for position, item in enumerate(record.items)
-    ]
-    if by_copy:
-        fresh = [row for row in rows if row[0] not in known]
-        if fresh:
-            await connection.copy_records_to_table("orders", records=fresh, columns=COLUMNS)
-            await connection.copy_records_to_table("order_items", records=items, columns=ITEM_COLUMNS)
-        rows, items = [row for row in rows if row[0] in known], []
-    if rows:
-        await connection.execute(sql["upsert_orders"], *columns(rows))
+    await connection.execute(sql["upsert_orders"], *columns([_row(token, record) for token, record in orders.items()]))
+    items = _item_rows({token: record for token, record in orders.items() if ID_PREFIX + token not in known})
     if items:
         await connection.execute(sql["insert_items"], *columns(items))
 
@@ -106,6 +104,14 @@ def _row(token: str, record: OrderRecord) -> tuple[object, ...]:
         record.created_ms,
         record.updated_ms,
     )
+
+
+def _item_rows(orders: Mapping[str, OrderRecord]) -> list[tuple[object, ...]]:
+    return [
+        _item_row(ID_PREFIX + token, position, item)
+        for token, record in orders.items()
+        for position, item in enumerate(record.items)
+    ]
 
 
 def _item_row(order_id: str, position: int, item: OrderItem) -> tuple[object, ...]:

@@ -1,7 +1,3 @@
--- name: list_known
--- Those of these carts that are there.
-SELECT id FROM carts WHERE id = ANY ($1::text[]);
-
 -- name: upsert_carts
 -- Carts as they stand at the end of what is applied together; a newer version that is there already stays.
 INSERT INTO carts (id, customer_id, status, version, record, expires_at, updated_at)

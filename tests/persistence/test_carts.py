@@ -10,9 +10,10 @@ import pytest
 
 from engine import cart_lines
 from engine.carts import ID_PREFIX, CartRecord, decode_cart
+from engine.events import CartChanged, Event
 from engine.plans import Answer
 from persistence import carts, quarantine
-from persistence.flush import drain_once
+from persistence.flush import apply_events, drain_once
 from tests.shop import CATALOGUE, cart_in_redis, change_cart, checkout, fill_cart, place_order, stock_up, text_of
 from tests.system import System
 
@@ -85,6 +86,20 @@ async def test_events_that_are_seen_again_change_no_cart(system: System) -> None
         await connection.execute("UPDATE flush_offsets SET seq = 0")
         await drain_once(connection, system.raw, system.keys, 1_000)
         assert await connection.fetch("SELECT * FROM carts ORDER BY id") == before
+
+
+async def test_carts_that_are_seen_again_among_new_ones_change_nothing_and_the_new_ones_come(system: System) -> None:
+    old = await fill_cart(system, {}, customer="bob")
+    await system.flush()
+    before = await system.pool.fetchrow("SELECT * FROM carts")
+    new = await fill_cart(system, {}, customer="eve")
+    carts_seen = [(token, await cart_in_redis(system, token)) for token in (old, new)]
+    bodies = [CartChanged(token, record) for token, record in carts_seen]
+    events = [Event(system.fence.epoch, seq, 1, "cart", body) for seq, body in enumerate(bodies, 100)]
+    async with system.pool.acquire() as connection:
+        assert await apply_events(connection, system.keys.shard, events) == []
+    assert await system.pool.fetchrow("SELECT * FROM carts WHERE customer_id = 'bob'") == before
+    assert await stored(system) == dict(carts_seen)
 
 
 async def test_an_older_version_that_is_replayed_late_does_not_replace_a_newer_one(system: System) -> None:

@@ -175,6 +175,35 @@ async def test_events_that_are_seen_again_change_no_order_no_item_and_no_unit(sy
     assert (await system.audit()).is_clean
 
 
+async def test_what_begins_and_what_goes_on_is_applied_in_one_go(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stock_up(system)
+    cart = await fill_cart(system, {"MUG": 1}, customer="bob")
+    order = await place_order(system, {"SHIRT-L": 1}, customer="eve", is_pending=True)
+    await system.flush()
+    assert isinstance(await system.desk.check_out(CATALOGUE, cart, checkout()), Answer)
+    await pay(system, order, PaymentStatus.SUCCEEDED)
+    await place_order(system, {"MUG": 2})
+    await system.flush()
+    assert not caplog.records, "it was judged event by event"
+    assert (await system.audit()).is_clean
+
+
+async def test_an_order_of_which_only_a_later_version_is_told_comes_with_its_items(system: System) -> None:
+    await stock_up(system)
+    order = await place_order(system, {"MUG": 2}, customer="bob")
+    other = await place_order(system, {"MUG": 1}, customer="eve")
+    await system.flush()
+    await system.pool.execute("DELETE FROM order_items WHERE order_id = $1", order.id)
+    await system.pool.execute("DELETE FROM orders WHERE id = $1", order.id)
+    await move(system, order, PROCESSING)
+    await move(system, other, PROCESSING)
+    await system.flush()
+    assert (await row_of(system, order))["status"] == "processing"
+    assert len(await items_of(system, order)) == len(await items_of(system, other)) == 1
+
+
 # Units
 
 
