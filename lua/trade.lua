@@ -92,7 +92,7 @@ end
 local records = {}
 local function hold_of(key)
   if not records[key] and texts[key] then
-    records[key] = cjson.decode(texts[key])
+    records[key] = read_hold(key, texts[key])
   end
   return records[key]
 end
@@ -249,7 +249,7 @@ local function end_holds(operation)
     local record = hold_of(key)
     if record and record[STATUS] == 'held' then
       texts[key] = end_hold(record, key, texts[key], is_expired(record) and 'expired' or 'released')
-      tell(record[STATUS] == 'expired' and 'expire' or 'release', id_in(key), cjson.encode(record[LINES]))
+      tell(record[STATUS] == 'expired' and 'expire' or 'release', id_in(key), record[LINES_TEXT])
     end
   end
 end
@@ -257,7 +257,7 @@ end
 local function sell(operation, key)
   local record = hold_of(key)
   texts[key] = end_hold(record, key, texts[key], 'committed')
-  tell('commit', id_in(key), cjson.encode(operation[REFERENCE]) .. ',' .. cjson.encode(record[LINES]))
+  tell('commit', id_in(key), cjson.encode(operation[REFERENCE]) .. ',' .. record[LINES_TEXT])
 end
 
 local function count_units(sku, customer, units)
@@ -359,12 +359,16 @@ if #events > 0 or #windows > 0 or #fresh_memories > 0 then
     live_until(last_part(key), integer(expires))
   end
   save_deadlines()
+  local keys = {} -- of the records that go
   for key, text in pairs(puts) do
     if put_for_ms[key] > 0 then
       keep(key, text, put_for_ms[key])
     else
-      redis.call('DEL', key)
+      keys[#keys + 1] = key
     end
+  end
+  for first = 1, #keys, MAX_ARGS do
+    redis.call('DEL', unpack(keys, first, math.min(first + MAX_ARGS - 1, #keys)))
   end
   for field in pairs(counts_touched) do
     if counts[field] > 0 then
