@@ -61,7 +61,7 @@ class MergeRequest(Struct, frozen=True, forbid_unknown_fields=True):
     customer_id: CustomerId | None = None
 
 
-class CartItemView(Struct, frozen=True):
+class CartItemView(Struct, frozen=True, gc=False):
     """A line of a cart: `final_price = unit_price - discount`, all three for one unit, `total_price` for all of them.
 
     `held` until `reserved_until`, then `expired`; `listed` where the shop claims stock at checkout. `price_changed`:
@@ -90,7 +90,7 @@ class NotMergedView(Struct, frozen=True):
     reason: Annotated[str, Meta(examples=["insufficient-stock"])]
 
 
-class CartView(Struct, frozen=True, kw_only=True):
+class CartView(Struct, frozen=True, gc=False, kw_only=True):
     """A cart: `subtotal` is the sum of its lines, `discount` what its coupon takes off, `total` what is to be paid."""
 
     id: CartId

@@ -60,7 +60,7 @@ class TransitionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     tracking_number: TrackingNumber | None = None
 
 
-class OrderItemView(Struct, frozen=True):
+class OrderItemView(Struct, frozen=True, gc=False):
     """A line of an order: a copy of the prices that no later rule touches; money for one unit but for `total_price`."""
 
     sku: Sku
@@ -75,7 +75,7 @@ class OrderItemView(Struct, frozen=True):
     applied_rules: list[AppliedRuleView]
 
 
-class PaymentView(Struct, frozen=True):
+class PaymentView(Struct, frozen=True, gc=False):
     """How an order is paid; `expires_at` is the end of the time that its units are held for a pending one."""
 
     status: Annotated[PaymentStatus, Meta(examples=["succeeded"])]
@@ -83,7 +83,7 @@ class PaymentView(Struct, frozen=True):
     expires_at: Annotated[Moment | None, Meta(examples=[None])]
 
 
-class StepView(Struct, frozen=True):
+class StepView(Struct, frozen=True, gc=False):
     """A status that the order took, and when."""
 
     status: Annotated[OrderStatus, Meta(examples=["created"])]
@@ -93,7 +93,7 @@ class StepView(Struct, frozen=True):
     )
 
 
-class OrderView(Struct, frozen=True, kw_only=True):
+class OrderView(Struct, frozen=True, gc=False, kw_only=True):
     """An order: `subtotal` is the sum of its lines, `discount` what its coupon took off, `total` what it costs."""
 
     id: OrderId

@@ -25,7 +25,7 @@ from engine.refusals import Refusal, Refused
 from engine.trade import Made, Trade
 
 
-class Wanted(Struct, frozen=True):
+class Wanted(Struct, frozen=True, gc=False):
     """Units of a variant for a cart, and what their price depends on."""
 
     variant: Variant

@@ -126,7 +126,7 @@ class Cart(Struct, frozen=True, array_like=True, gc=False):
         return ID_PREFIX + self.token
 
 
-class Scene(Struct, frozen=True):
+class Scene(Struct, frozen=True, gc=False):
     """What a change of a cart or an order is judged by: the catalogue, the settings, and Redis' clock in ms."""
 
     catalogue: Catalogue

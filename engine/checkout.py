@@ -34,7 +34,7 @@ from engine.refusals import Refusal, Refused
 from engine.trade import Known, Made, Trade
 
 
-class CheckoutRequest(Struct, frozen=True):
+class CheckoutRequest(Struct, frozen=True, gc=False):
     """A checkout: `tokens` are those that its idempotency key leads to, of which the first is the order's.
 
     `customer_id` may name who a guest's cart is ordered for. With `is_pending` the units are held for the payment's
@@ -63,7 +63,7 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     closed = renewed(scene, record, status="paying" if request.is_pending else "ordered", order=order_token)
     limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     trade = Trade(
-        known=(known_cart(token, record), *(Known("order", each, 0) for each in request.tokens)),
+        known=(known_cart(token, record), *[Known("order", each, 0) for each in request.tokens]),
         ended=ended,
         sold=sold,
         made=made,

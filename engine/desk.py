@@ -6,7 +6,7 @@ of it is written by one trade, which happens only if those records are still as 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -117,8 +117,9 @@ class Desk:
             if named_customer is not None and record.customer not in ("", named_customer):
                 return Refused(Refusal.FOREIGN_CART)
             scene = Scene(catalogue, self._settings, now_ms)
-            if not await self._lapsed(scene, record):
-                return appraise(scene, token, record)
+            if record.status == "paying" and await self._lapsed(scene, record):
+                continue
+            return appraise(scene, token, record)
         raise too_contended()
 
     async def change_cart(
@@ -139,7 +140,7 @@ class Desk:
                 scene = Scene(catalogue, self._settings, now_ms)
                 if record is None:
                     return Refused(Refusal.UNKNOWN_CART)
-                if await self._lapsed(scene, record):
+                if record.status == "paying" and await self._lapsed(scene, record):
                     continue
                 plan = unusable(record, named_customer) or judge(scene, token, record)
                 done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, memory)
@@ -166,7 +167,9 @@ class Desk:
                 if record is None or source is None:
                     return Refused(Refusal.UNKNOWN_CART)
                 scene = Scene(catalogue, self._settings, now_ms)
-                if await self._lapsed(scene, record) or await self._lapsed(scene, source):
+                if record.status == "paying" and await self._lapsed(scene, record):
+                    continue
+                if source.status == "paying" and await self._lapsed(scene, source):
                     continue
                 refused = unusable(record, named_customer) or unusable(source, record.customer)
                 if refused is not None:
@@ -207,14 +210,13 @@ class Desk:
                 keys = self._shard.keys
                 orders = [keys.order(each) for each in request.tokens]
                 now_ms, (text, *earlier) = await self._shard.texts(keys.cart(token), *orders)
-                for order_token, found in zip(request.tokens, earlier, strict=True):
-                    if found is not None:
-                        return _replayed_checkout(order_token, decode_order(found), request.fingerprint)
+                if any(earlier):
+                    return _replayed_checkout(request, earlier)
                 if text is None:
                     return Refused(Refusal.UNKNOWN_CART)
                 record = decode_cart(text)
                 scene = Scene(catalogue, self._settings, now_ms)
-                if await self._lapsed(scene, record):
+                if record.status == "paying" and await self._lapsed(scene, record):
                     continue
                 plan = unusable(record, request.customer_id) or checkout.plan_checkout(scene, token, record, request)
                 done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, None)
@@ -322,8 +324,6 @@ class Desk:
 
     async def _lapsed(self, scene: Scene, record: CartRecord) -> bool:
         """Whether a cart that was being paid has changed since: its payment settled, or its window is over."""
-        if record.status != "paying":
-            return False
         known, _, now_ms = await self._order(record.order, None)
         if known is None or (known.order.record.is_waiting and now_ms < known.order.record.payment.until_ms):
             return False
@@ -331,7 +331,10 @@ class Desk:
         return True
 
 
-def _replayed_checkout(token: str, record: OrderRecord, fingerprint: str) -> Answer[Order] | Refused:
-    if record.fingerprint != fingerprint:
+def _replayed_checkout(request: checkout.CheckoutRequest, earlier: Sequence[str | None]) -> Answer[Order] | Refused:
+    """The order that the key had been answered with; `earlier` are those under the request's tokens."""
+    token, text = next((token, text) for token, text in zip(request.tokens, earlier, strict=True) if text is not None)
+    record = decode_order(text)
+    if record.fingerprint != request.fingerprint:
         return Refused(Refusal.KEY_REUSED)
     return Answer(Order(token, record.as_first_answered()), replayed=True)

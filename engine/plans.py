@@ -11,7 +11,7 @@ from engine.trade import Trade
 T = TypeVar("T")
 
 
-class Plan(Struct, Generic[T], frozen=True):
+class Plan(Struct, Generic[T], frozen=True, gc=False):
     """A trade, and what is answered when it happened; where it is refused, `otherwise` is tried in its place."""
 
     trade: Trade
@@ -19,7 +19,7 @@ class Plan(Struct, Generic[T], frozen=True):
     otherwise: Plan[T] | None = None
 
 
-class Answer(Struct, Generic[T], frozen=True):
+class Answer(Struct, Generic[T], frozen=True, gc=False):
     """What an act answers; `replayed` when its idempotency key had been answered before."""
 
     value: T

@@ -52,7 +52,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     updated_ms: int = 0
 
 
-class PriceQuestion(Struct, frozen=True, kw_only=True):
+class PriceQuestion(Struct, frozen=True, gc=False, kw_only=True):
     """What is priced: one unit's undiscounted price, what it is, how many, for whom and when.
 
     `category_ids` are the product's category and all of its ancestors.
@@ -77,7 +77,7 @@ class AppliedRule(Struct, frozen=True, array_like=True, gc=False):
     discount: int
 
 
-class Price(Struct, frozen=True):
+class Price(Struct, frozen=True, gc=False):
     """The price of one unit: `final_price = unit_price - discount`, and `total_price` for the quantity asked for."""
 
     unit_price: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -61,9 +61,9 @@ class Reader:
             found = msgspec.structs.replace(found, status=HoldStatus.EXPIRED)
         return found
 
-    async def texts(self, *keys: str) -> tuple[int, list[str | None]]:
+    def texts(self, *keys: str) -> Awaitable[tuple[int, list[str | None]]]:
         """Redis' clock in ms, and what is under these keys at that moment. Who asks meanwhile rides along."""
-        return await self._reads.submit(keys)
+        return self._reads.submit(keys)
 
     async def _send_reads(self, wanted: list[tuple[str, ...]]) -> list[tuple[int, list[str | None]]]:
         flat = [key for keys in wanted for key in keys]

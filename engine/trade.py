@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ RecordKind = Literal["cart", "order", "customer"]
 """`customer` is the pointer from a customer to the live cart."""
 
 
-class Made(Struct, frozen=True):
+class Made(Struct, frozen=True, gc=False):
     """A hold to be made of one line; `is_sold` sells it in the same step. Times are ms since 1970 by Redis' clock."""
 
     sku: str
@@ -27,7 +28,7 @@ class Made(Struct, frozen=True):
     token: str = msgspec.field(default_factory=fresh_token)
 
 
-class Put(Struct, frozen=True):
+class Put(Struct, frozen=True, gc=False):
     """A record to be written: JSON that begins with its version, kept for `keep_ms`; 0 removes it."""
 
     kind: RecordKind
@@ -36,7 +37,7 @@ class Put(Struct, frozen=True):
     keep_ms: int
 
 
-class Known(Struct, frozen=True):
+class Known(Struct, frozen=True, gc=False):
     """The version of a record that the trade was judged by; 0: there is none."""
 
     kind: RecordKind
@@ -44,7 +45,7 @@ class Known(Struct, frozen=True):
     version: int
 
 
-class Counted(Struct, frozen=True):
+class Counted(Struct, frozen=True, gc=False):
     """Orders that a coupon is counted for, more by `by` (or fewer); `customer_id` None counts those of all together."""
 
     coupon_id: str
@@ -53,7 +54,7 @@ class Counted(Struct, frozen=True):
     customer_id: str | None = None
 
 
-class Returned(Struct, frozen=True):
+class Returned(Struct, frozen=True, gc=False):
     """Units that were sold and come back to the shelf."""
 
     sku: str
@@ -61,7 +62,7 @@ class Returned(Struct, frozen=True):
     customer_id: str | None
 
 
-class Remember(Struct, frozen=True):
+class Remember(Struct, frozen=True, gc=False):
     """What a retry under the same idempotency key is answered: JSON."""
 
     token: str
@@ -69,7 +70,7 @@ class Remember(Struct, frozen=True):
     answer: bytes
 
 
-class Trade(Struct, frozen=True, kw_only=True):
+class Trade(Struct, frozen=True, gc=False, kw_only=True):
     """All of it happens, or nothing.
 
     `known` are the records that it was judged by; `ended` are holds to give back where they still live, `sold` holds to
@@ -95,19 +96,19 @@ class Trade(Struct, frozen=True, kw_only=True):
         return len(self.made) > len(self.ended)
 
 
-class Traded(Struct, frozen=True):
+class Traded(Struct, frozen=True, gc=False):
     """It happened, at this moment of Redis' clock."""
 
     now_ms: int
 
 
-class Replayed(Struct, frozen=True):
+class Replayed(Struct, frozen=True, gc=False):
     """It had happened before, under the same idempotency key, and this is the memory of it."""
 
     memory: str
 
 
-class Changed(Struct, frozen=True):
+class Changed(Struct, frozen=True, gc=False):
     """Nothing happened: a record is no longer the one that the trade was judged by."""
 
 
@@ -151,6 +152,11 @@ def _made(made: Made) -> tuple[Any, ...]:
     """A hold to be made: what is judged by, then what its record and its event are put together from, as JSON."""
     customer = made.customer_id or ""
     times = msgspec.json.encode((customer, made.created_ms, made.expires_ms)).decode()[1:-1]
-    lines = msgspec.json.encode(((made.sku, made.quantity),)).decode()
-    life_ms = made.expires_ms - made.created_ms
+    lines, life_ms = _lines_text(made.sku, made.quantity), made.expires_ms - made.created_ms
     return (customer, made.expires_ms, life_ms, made.sku, made.quantity, int(made.is_sold), times, lines)
+
+
+@lru_cache(maxsize=4_096)
+def _lines_text(sku: str, quantity: int) -> str:
+    """What a hold of one line claims, as JSON. Cached, since what sells well is claimed again and again."""
+    return msgspec.json.encode(((sku, quantity),)).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -23,7 +24,7 @@ MAX_STEP_ASIDE_S = 0.005
 T = TypeVar("T")
 
 
-class Memory(Struct, Generic[T], frozen=True):
+class Memory(Struct, Generic[T], frozen=True, gc=False):
     """How the answer of one kind of act is remembered under an idempotency key."""
 
     keyed: Keyed
@@ -31,32 +32,39 @@ class Memory(Struct, Generic[T], frozen=True):
 
 
 class Turn:
-    """A turn under a name: it begins when those before it under this name ended. One may come again and again."""
+    """A turn under a name: it begins when those before it under this name ended. `of_name` has who waits, by names."""
 
-    __slots__ = ("_lock", "_name", "_of_name", "_users")
+    __slots__ = ("_name", "_of_name")
 
-    def __init__(self, name: str, of_name: dict[str, Turn]) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, name: str, of_name: dict[str, deque[asyncio.Future[None]]]) -> None:
         self._name = name
         self._of_name = of_name
-        self._users = 0
 
     async def __aenter__(self) -> None:
-        self._users += 1
+        waiting = self._of_name.get(self._name)
+        if waiting is None:
+            self._of_name[self._name] = deque()
+            return
+        mine = asyncio.get_running_loop().create_future()
+        waiting.append(mine)
         try:
-            await self._lock.acquire()
+            await mine
         except BaseException:
-            self._leave()
+            if not mine.cancel() and not mine.cancelled():
+                self._end()  # it had begun just now
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-        self._leave()
+        self._end()
 
-    def _leave(self) -> None:
-        self._users -= 1
-        if not self._users:
-            del self._of_name[self._name]
+    def _end(self) -> None:
+        waiting = self._of_name[self._name]
+        while waiting:
+            following = waiting.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
+        del self._of_name[self._name]
 
 
 class Trader:
@@ -64,7 +72,7 @@ class Trader:
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
         """What stays as it was; remembered all the same, so that its retry is answered the same."""
@@ -73,10 +81,11 @@ class Trader:
 
     async def attempt(self, plan: Plan[T], memory: Memory[T] | None) -> Answer[T] | Refused | None:
         """The answer of the first plan that is not refused, or the last refusal; None when it must be judged again."""
-        remember = None
+        trade = plan.trade
         if memory is not None:
             remember = Remember(memory.keyed.token, memory.keyed.fingerprint, msgspec.json.encode(plan.answer))
-        outcome = await self._shard.trade(msgspec.structs.replace(plan.trade, remember=remember))
+            trade = msgspec.structs.replace(trade, remember=remember)
+        outcome = await self._shard.trade(trade)
         match outcome:
             case Traded():
                 return Answer(plan.answer)
@@ -93,10 +102,7 @@ class Trader:
 
     def turn(self, name: str) -> Turn:
         """One act at a time on one cart or order in this process, so that they do not undo each other's judgements."""
-        turn = self._turns.get(name)
-        if turn is None:
-            turn = self._turns[name] = Turn(name, self._turns)
-        return turn
+        return Turn(name, self._turns)
 
 
 def memory_of(keyed: Keyed | None, decode: Callable[[bytes], T]) -> Memory[T] | None:

@@ -57,6 +57,23 @@ async def test_who_stops_waiting_for_a_turn_harms_nobody(trader: Trader) -> None
     assert trader._turns == {}
 
 
+async def test_who_goes_away_just_as_the_turn_begins_passes_it_on(trader: Trader) -> None:
+    told: list[str] = []
+    acts: list[asyncio.Task[None]] = []
+
+    async def first() -> None:
+        async with trader.turn("cart"):
+            acts.extend(asyncio.create_task(act(trader, "cart", told, who)) for who in ("two", "three"))
+            await asyncio.sleep(0)
+        acts[0].cancel()  # its turn has begun, but it does not know yet
+
+    async with asyncio.timeout(1):
+        await first()
+        await asyncio.gather(*acts, return_exceptions=True)
+    assert told == ["three begins", "three ends"]
+    assert trader._turns == {}
+
+
 async def test_a_name_is_forgotten_with_its_last_turn(trader: Trader) -> None:
     async with trader.turn("cart"):
         assert trader._turns.keys() == {"cart"}
