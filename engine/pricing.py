@@ -116,8 +116,7 @@ def price(question: PriceQuestion, rules: Iterable[Rule]) -> Price:
     """
     matching = [rule for rule in rules if _matches(rule, question)]
     if not matching:
-        final = max(question.unit_price, 0)
-        return Price(question.unit_price, question.unit_price - final, final, final * question.quantity, ())
+        return undiscounted(question.unit_price, question.quantity)
     matching.sort(key=lambda rule: (rule.priority, rule.id))
     chosen = _choose(matching, question)
     left = Fraction(question.unit_price)
@@ -130,6 +129,12 @@ def price(question: PriceQuestion, rules: Iterable[Rule]) -> Price:
     discount = question.unit_price - final
     applied = _explain(taken, discount)
     return Price(question.unit_price, discount, final, final * question.quantity, applied)
+
+
+def undiscounted(unit_price: int, quantity: int) -> Price:
+    """The price of a unit that no rule is for."""
+    final = max(unit_price, 0)
+    return Price(unit_price, unit_price - final, final, final * quantity, ())
 
 
 def _matches(rule: Rule, question: PriceQuestion) -> bool:

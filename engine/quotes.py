@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.catalogue import Catalogue, Product, Variant
-from engine.pricing import Price, PriceQuestion, price
+from engine.pricing import Price, PriceQuestion, price, undiscounted
 
 
 def quote(
@@ -17,8 +17,11 @@ def quote(
     at_ms: int,
 ) -> Price:
     """The price by the catalogue's rules; of the product itself where no variant is named."""
+    unit_price = product.base_price + (0 if variant is None else variant.price_adjustment)
+    if not catalogue.rules:
+        return undiscounted(unit_price, quantity)
     question = PriceQuestion(
-        unit_price=product.base_price + (0 if variant is None else variant.price_adjustment),
+        unit_price=unit_price,
         product_id=product.id,
         variant_id=None if variant is None else variant.id,
         category_ids=catalogue.ancestors(product.category_id),

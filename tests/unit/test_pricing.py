@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
+from engine.catalogue import Catalogue, Product, Variant
 from engine.pricing import AppliedRule, Kind, Price, PriceQuestion, Rule, RuleIndex, price
+from engine.quotes import quote
 
 
 def question(unit_price: int = 55_000, **changes: Any) -> PriceQuestion:
@@ -25,6 +27,21 @@ def question(unit_price: int = 55_000, **changes: Any) -> PriceQuestion:
         "at_ms": 1_000,
     }
     return PriceQuestion(**{**given_or_default, **changes})
+
+
+@pytest.mark.parametrize("adjustment", [0, 500, -55_000, -60_000])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_without_any_rule_a_price_is_what_rules_for_others_leave_it(adjustment: int, *, is_named: bool) -> None:
+    product = Product(id="prod_1", name="Shirt", base_price=55_000, currency="EUR")
+    variant = Variant(id="var_1", product_id="prod_1", sku="SHIRT", price_adjustment=adjustment)
+    catalogues = [Catalogue(1, (), (product,), (variant,), rules) for rules in ((), (replace(TIER, product_id="x"),))]
+    first, second = [
+        quote(catalogue, product, variant if is_named else None, quantity=3, user_tier="GOLD", promo_code=None, at_ms=1)
+        for catalogue in catalogues
+    ]
+    assert first == second
+    assert first.final_price == max(0, 55_000 + adjustment * is_named)
+    assert first.total_price == 3 * first.final_price
 
 
 BULK = Rule(id="rule_bulk", name="Bulk", kind="bulk", min_quantity=5, percent=10)
