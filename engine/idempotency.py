@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import random
 import secrets
 import time
 from functools import lru_cache
+from hashlib import blake2b
 
 import msgspec
 
@@ -16,9 +16,10 @@ NONCE_BYTES = 6
 FINGERPRINT_BYTES = 8
 MAX_KEY_LENGTH = 255
 MAX_TOKEN_LENGTH = 64
-CLOCK_SKEW_MS = 600_000
+CLOCK_SKEW_S = 600
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 class Keyed(msgspec.Struct, frozen=True, gc=False):
@@ -54,9 +55,19 @@ def derive_token(client: str, verb: str, key: str, position: int = 0) -> str:
 
     Keys are scoped by client and verb, so one key may name a reserve and its commit.
     """
-    # Lengths first, so that no two sets of parts can read the same.
-    text = f"{len(client)}:{len(verb)}:{len(key)}:{client}{verb}{key}{position}"
-    return _text(hashlib.blake2b(text.encode(), digest_size=TOKEN_BYTES).digest())
+    digest = _begun(client, verb, len(key)).copy()
+    digest.update(f"{key}{position}".encode())
+    return _text(digest.digest())
+
+
+@lru_cache(maxsize=1_024)
+def _begun(client: str, verb: str, key_length: int) -> blake2b:
+    """The digest of what comes before the key, which many keys have in common.
+
+    Lengths first, so that no two sets of parts can read the same.
+    """
+    text = f"{len(client)}:{len(verb)}:{key_length}:{client}{verb}"
+    return blake2b(text.encode(), digest_size=TOKEN_BYTES)
 
 
 def now_ms() -> int:
@@ -69,26 +80,27 @@ def generations(token: str, at_ms: int, retention_s: int) -> tuple[str, tuple[st
 
     A key may come again after it was forgotten, and then names another hold. So the token carries a count of retention
     periods: within one the hold's record is still there, and after two it is certainly gone. Clocks may differ by
-    CLOCK_SKEW_MS at most.
+    CLOCK_SKEW_S at most.
     """
-    period, into_ms = divmod(at_ms, retention_s * 1000)
-    now, before, after = _endings(period)
-    if into_ms < retention_s * 1000 - CLOCK_SKEW_MS:
+    now, before, after = _endings(at_ms // 1000, retention_s)
+    if after is None:
         return token + now, (token + before,)
     return token + now, (token + before, token + after)
 
 
 @lru_cache(maxsize=4)
-def _endings(period: int) -> tuple[str, str, str]:
-    return f"-{period:x}", f"-{period - 1:x}", f"-{period + 1:x}"
+def _endings(at_s: int, retention_s: int) -> tuple[str, str, str | None]:
+    """What tokens end with now, one period ago and, where a clock may be that far ahead, in the next one."""
+    period, into_s = divmod(at_s, retention_s)
+    is_soon_over = into_s >= retention_s - CLOCK_SKEW_S
+    return f"-{period:x}", f"-{period - 1:x}", f"-{period + 1:x}" if is_soon_over else None
 
 
 def fingerprint(payload: object) -> str:
     """A short hash of a decoded payload: equal for equal content, whatever its white space or field order was."""
-    encoded = msgspec.json.encode(payload, order="sorted")
-    return hashlib.blake2b(encoded, digest_size=FINGERPRINT_BYTES).hexdigest()
+    return blake2b(_encode_sorted(payload), digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
 def _text(data: bytes) -> str:
     """The bytes in URL-safe base64 without its padding (RFC 4648, section 5)."""
-    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
+    return binascii.b2a_base64(data).translate(_URL_SAFE, b"=\n").decode()
