@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from hmac import compare_digest
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ Find = Callable[[bytes], Awaitable[ApiKey | None]]
 K = TypeVar("K")
 V = TypeVar("V")
 
+_HASH_OF_NOTHING = hash_secret("")
 _SECRET = re.compile(rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{20,{MAX_SECRET_LENGTH}}}\Z")
 
 
@@ -77,8 +79,26 @@ class Remembered(msgspec.Struct):
     is_failing: bool = False
 
 
+class LastSecret:
+    """The secret that came last on one connection, and its hash: mostly the next request there brings the same one.
+
+    It is compared in constant time, for behind a proxy one connection carries the requests of many callers.
+    """
+
+    __slots__ = ("_hash", "_secret")
+
+    def __init__(self) -> None:
+        self._secret, self._hash = b"", _HASH_OF_NOTHING
+
+    def hash_of(self, secret: bytes) -> bytes:
+        """The hash of a secret as it was sent."""
+        if not compare_digest(secret, self._secret):
+            self._secret, self._hash = secret, hash_secret(secret.decode("latin-1"))
+        return self._hash
+
+
 class Authenticator:
-    """Knows callers by their secret's hash: the secret is neither stored nor compared, so nothing leaks by timing.
+    """Knows callers by their secret's hash: the secret is neither stored nor compared here, so nothing leaks by timing.
 
     A key that was revoked is refused from the moment that `revoke` tells of it (api/key_watch.py). Where nobody tells,
     a key is asked for again after FRESH_S; while PostgreSQL is down it is trusted for STALE_S more. Memory is bounded.
@@ -105,10 +125,10 @@ class Authenticator:
             remembered.fresh_until = self._clock()
             remembered.is_failing = False
 
-    def recognize(self, named: Mapping[bytes, bytes]) -> Caller | None:
+    def recognize(self, named: Mapping[bytes, bytes], last: LastSecret) -> Caller | None:
         """The caller, where that is known at once; None where only `admit` can tell, or tell why not.
 
-        `named` has each header once.
+        `named` has each header once, `last` is of their connection.
         """
         if self._mode == "off":
             return ANONYMOUS
@@ -119,7 +139,7 @@ class Authenticator:
             secret = bearer[len(b"Bearer ") :]
         if secret is None:
             return None
-        remembered = self._known.get(hash_secret(secret.decode("latin-1")))
+        remembered = self._known.get(last.hash_of(secret))
         if remembered is None or self._clock() >= remembered.fresh_until:
             return None
         return _caller_of(remembered.key, self._revoked)

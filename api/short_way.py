@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.authentication import LastSecret
 from api.bodies import check_content_type
 from api.errors import MEDIA_TYPE as PROBLEM_TYPE
 from api.errors import Problem, encode_problem, problem_of_exception
@@ -119,7 +120,7 @@ class ShortWay:
         try:
             try:
                 authenticator = self._resources.authenticator
-                caller = authenticator.recognize(request.named)
+                caller = authenticator.recognize(request.named, request.protocol.last_secret)
                 if caller is None:
                     caller = await authenticator.admit(request.headers, "storefront")
                 if self._resources.rate_limits is not None:
@@ -178,6 +179,7 @@ class ShortWayProtocol(HttpToolsProtocol):
     def __init__(self, short_way: ShortWay, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._short_way = short_way
+        self.last_secret = LastSecret()
 
     def on_message_begin(self) -> None:
         """Begin without a scope: only the application's requests need one."""

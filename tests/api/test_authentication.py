@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from api import authentication
-from api.authentication import FRESH_S, Authenticator, Caller
+from api.authentication import FRESH_S, Authenticator, Caller, LastSecret
 from api.errors import ProblemRaised
 from engine.errors import Unavailable
-from persistence.api_keys import ApiKey
+from persistence.api_keys import ApiKey, hash_secret
 from tests.api.keys import make_key
 from tests.api.process import Api, assert_problem, running_api
 
@@ -131,18 +131,19 @@ KEY = b"hf_" + b"A" * 43
 async def test_a_caller_is_known_at_once_as_long_as_the_key_need_not_be_asked_for(
     clockwork: Clockwork, authenticator: Authenticator, named: dict[bytes, bytes]
 ) -> None:
-    assert authenticator.recognize(named) is None
+    last = LastSecret()
+    assert authenticator.recognize(named, last) is None
     await clockwork.admit(authenticator)
-    assert authenticator.recognize(named) == Caller("key_1", "storefront")
+    assert authenticator.recognize(named, last) == Caller("key_1", "storefront")
     clockwork.now += 3.1
-    assert authenticator.recognize(named) is None
+    assert authenticator.recognize(named, last) is None
     await clockwork.admit(authenticator)
-    assert authenticator.recognize(named) is not None
+    assert authenticator.recognize(named, last) is not None
     authenticator.doubt()
-    assert authenticator.recognize(named) is None
+    assert authenticator.recognize(named, last) is None
     await clockwork.admit(authenticator)
     authenticator.revoke("key_1")
-    assert authenticator.recognize(named) is None
+    assert authenticator.recognize(named, last) is None
 
 
 @pytest.mark.anyio
@@ -161,7 +162,16 @@ async def test_whatever_is_not_one_known_key_is_not_known_at_once(
     clockwork: Clockwork, authenticator: Authenticator, named: dict[bytes, bytes]
 ) -> None:
     await clockwork.admit(authenticator)
-    assert authenticator.recognize(named) is None
+    last = LastSecret()
+    for _ in range(2):
+        assert authenticator.recognize({b"x-api-key": KEY}, last) is not None
+        assert authenticator.recognize(named, last) is None
+
+
+def test_whatever_a_connection_sends_in_turns_has_the_hash_of_just_that() -> None:
+    last = LastSecret()
+    for secret in (b"", KEY, KEY, KEY + b"A", KEY[:-1] + b"B", b"hf_\xff", b"", KEY):
+        assert last.hash_of(secret) == hash_secret(secret.decode("latin-1"))
 
 
 @pytest.mark.anyio

@@ -102,7 +102,7 @@ async def test_nothing_is_done_behind_an_answer_that_ends_its_connection(behind:
 
 
 async def test_a_request_that_breaks_off_without_an_answer_ends_its_connection() -> None:
-    def recognize(_: Any) -> None:
+    def recognize(*_: Any) -> None:
         raise asyncio.CancelledError
 
     resources = SimpleNamespace(authenticator=SimpleNamespace(recognize=recognize))
