@@ -101,6 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *, bounds: Bounds, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._bounds = bounds
+        self._most_at_once = bounds.head_bytes // 2
         self._head_bytes = 0
         self._head: object = None
         self._complete: object = None
@@ -118,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, with no more at a time than half of what a head may have."""
-        most = self._bounds.head_bytes // 2
+        most = self._most_at_once
         if len(data) <= most:
             self._feed(data)
             return

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.authentication import LastSecret
 from api.bodies import check_content_type
@@ -21,12 +21,13 @@ from api.hot_routes import HotRoute, Request, find_hot
 from api.observation import CLIENT_GONE, Headers, Observer
 from api.replies import MEDIA_TYPE, REPLAYED_HEADER, Reply
 from api.resources import Resources
-from api.wire import CLOSING, head_lines, whole_answer
+from api.wire import CLOSING, head_lines
 from engine.errands import Errand
 
 _JSON = MEDIA_TYPE.encode()
 _PROBLEM = PROBLEM_TYPE.encode()
-_LINES = b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b"
+_HEAD = b"%b%bcontent-type: %b\r\n"
+_ANSWER = b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
 _REPLAYED = (REPLAYED_HEADER.lower().encode(), b"true")
 
 
@@ -90,7 +91,7 @@ class ShortWay:
         self._resources = resources
         self._observer = observer
         self._defaults: Headers = []
-        self._default_lines = b""
+        self._heads: dict[tuple[int, bytes], bytes] = {}
 
     def take(self, protocol: ShortWayProtocol) -> HotRequest | None:
         """The request, if it can go this way: a hot route, no header twice, a body of a length told and allowed."""
@@ -108,7 +109,9 @@ class ShortWay:
             return None
         if b"transfer-encoding" in named or b"expect" in named:
             return None
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        # HTTP/1.0 keeps a connection only where a header asks for it, and the version is told as a new text each time.
+        is_told = b"connection" in named or b"proxy-connection" in named
+        keep_alive = parser.should_keep_alive() and not (is_told and parser.get_http_version() == "1.0")
         return HotRequest(protocol, route, of, headers, named, keep_alive=keep_alive)
 
     async def serve(self, request: HotRequest) -> None:
@@ -158,15 +161,22 @@ class ShortWay:
         is_last = not request.keep_alive or self._observer.is_draining
         if is_last:
             extra.append(CLOSING)
-        defaults = protocol.server_state.default_headers
-        if defaults is not self._defaults:  # uvicorn makes them anew when their date changes
-            self._defaults, self._default_lines = defaults, head_lines(defaults)
-        lines = _LINES % (self._default_lines, kind, len(body), request_id, head_lines(extra))
-        protocol.transport.write(whole_answer(outcome.status, lines, body))
+        head = self._head(protocol.server_state.default_headers, outcome.status, kind)
+        more = head_lines(extra) if extra else b""
+        protocol.transport.write(_ANSWER % (head, len(body), request_id, more, body))
         request.response_started = request.response_complete = True
         if is_last:
             protocol.transport.close()
         protocol.on_response_complete()
+
+    def _head(self, defaults: Headers, status: int, kind: bytes) -> bytes:
+        """How answers of this status and content type begin; uvicorn makes `defaults` anew when their date changes."""
+        if defaults is not self._defaults:
+            self._defaults, self._heads = defaults, {}
+        head = self._heads.get((status, kind))
+        if head is None:
+            head = self._heads[status, kind] = _HEAD % (STATUS_LINE[status], head_lines(defaults), kind)
+        return head
 
 
 class ShortWayProtocol(HttpToolsProtocol):
@@ -185,15 +195,15 @@ class ShortWayProtocol(HttpToolsProtocol):
         """Begin without a scope: only the application's requests need one."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep it, its name in lower case; uvicorn would look for Expect here, which only the application answers."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         request = self._short_way.take(self)
         if request is None:
-            url, headers, expects = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
-            self.url, self.headers, self.expect_100_continue = url, headers, expects
-            self.scope["headers"] = headers
+            self._begin_for_application()
             super().on_headers_complete()
             return
         earlier, self.cycle = self.cycle, request
@@ -202,6 +212,15 @@ class ShortWayProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((request, self.app))
+
+    def _begin_for_application(self) -> None:
+        """What uvicorn would have had by the end of the head."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url, self.headers, self.scope["headers"] = url, headers, headers
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle | HotRequest, app: Any) -> None:
         if isinstance(cycle, HotRequest):

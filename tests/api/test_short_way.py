@@ -152,10 +152,11 @@ def test_an_answer_that_ends_its_connection_says_so_once_on_both_ways(api: Api) 
         assert received.lower().count(b"\r\nconnection: close\r\n") == 1
 
 
-def test_a_client_of_http_1_0_is_answered_and_hung_up_on_on_both_ways(api: Api) -> None:
+@pytest.mark.parametrize("name", ["Connection", "Proxy-Connection"])
+def test_a_client_of_http_1_0_is_answered_and_hung_up_on_on_both_ways(api: Api, name: str) -> None:
     body = GOOD.replace(b"$SKU", api.create(5).encode())
     for path in (HOLDS, f"{HOLDS}/"):
-        asked = request("POST", path, [*JSON.items(), ("Connection", "keep-alive")], body)
+        asked = request("POST", path, [*JSON.items(), (name, "keep-alive")], body)
         with connect(api.settings.port) as client:
             client.sendall(asked.replace(b"HTTP/1.1", b"HTTP/1.0"))
             received, is_ended = listen(client, 2)
