@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.authentication import Caller, allow
-from api.bulk_claims import claims_of
+from api.claims import claims_of
 from api.errors import PROTECTED_CODES, Problem, example_problem, problems, unavailable
 from api.holds import HOLD_EXAMPLE, HOLDS_PATH, REPLAYED, Claim, HoldView, outcome_of, view
 from api.rate_limits import Quota

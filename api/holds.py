@@ -138,7 +138,7 @@ def view(hold: Hold) -> HoldView:
 # What a request comes to
 
 
-async def place(resources: Resources, caller: Caller, key: str | None, body: HoldRequest) -> Reply | Problem:
+async def place(resources: Resources, caller: Caller, key: str | None, body: Wanted) -> Reply | Problem:
     """Make a hold. Raises Unavailable."""
     claim = claim_of(resources.settings, body)
     if isinstance(claim, Problem):

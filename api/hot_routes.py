@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from api import cart_items, carts, checkout, hold_batches, holds
+from api import cart_items, carts, checkout, claims, hold_batches, holds
 from api.authentication import Caller
 from api.bodies import decode_body
 from api.errors import Problem
@@ -20,7 +20,7 @@ _BASE = b"/api/v1/"
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9_-]+")
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """What a hot route is told: who asks, the idempotency key as sent, the id in the path ("" without), the body."""
 
     caller: Caller
@@ -46,7 +46,7 @@ class HotRoute(Struct, frozen=True):
 
 
 def _place(resources: Resources, request: Request) -> Outcome:
-    wanted = decode_body(holds.HoldRequest, request.body)
+    wanted = claims.wanted_of(request.body)
     return holds.place(resources, request.caller, request.key, wanted)
 
 

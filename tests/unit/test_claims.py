@@ -1,4 +1,4 @@
-"""Holds of a batch that are judged together are judged as each would be alone."""
+"""Holds that are judged in few steps, alone or those of a batch together, are judged as by all rules of their body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
 from api.bodies import decode_body
-from api.bulk_claims import claims_of
+from api.claims import claims_of, wanted_of
 from api.errors import Problem, ProblemRaised
 from api.holds import Claim, HoldRequest, claim_of
 from engine.holds import MAX_QUANTITY
@@ -23,7 +23,7 @@ GOOD = [
     b'{"lines":[{"sku":"A","quantity":1}]}',
     b'{"customer_id":"ada","lines":[{"quantity":2,"sku":"A.b_c:d-9"}],"ttl_s":5}',
     b'{"lines":[{"sku":"A","quantity":1},{"sku":"B","quantity":2},{"sku":"A","quantity":3}],"customer_id":null}',
-    b' { "lines" : [ { "sku" : "A" , "quantity" : 10000 } ] , "customer_id" : "\\u00e9" } ',
+    b' { "lines" : [ { "sku" : "A" , "quantity" : 10000 } ] , "customer_id" : "\\u00e9\\u200b" } ',
 ]
 BAD = [
     b"null",
@@ -68,6 +68,13 @@ def alone(body: bytes) -> Claim | Problem:
         return raised.problem
 
 
+def shortly(body: bytes) -> Claim | Problem:
+    try:
+        return claim_of(SETTINGS, wanted_of(body))
+    except ProblemRaised as raised:
+        return raised.problem
+
+
 def outline(claims: list[Claim | Problem]) -> list[object]:
     """What was asked for as it is told to clients, and the mark that a retry is known by."""
     return [(msgspec.to_builtins(claim), isinstance(claim, Claim) and fingerprint(claim)) for claim in claims]
@@ -75,6 +82,13 @@ def outline(claims: list[Claim | Problem]) -> list[object]:
 
 def together(bodies: list[bytes]) -> list[Claim | Problem]:
     return claims_of(SETTINGS, [msgspec.Raw(body) for body in bodies])
+
+
+@pytest.mark.parametrize("body", [*GOOD, *BAD, b"", b"{", b"\xff", b"[" * 5_000], ids=lambda body: repr(body[:70]))
+def test_a_hold_is_judged_in_few_steps_as_by_all_rules(body: bytes) -> None:
+    claim = shortly(body)
+    assert isinstance(claim, Claim) == (body in GOOD)
+    assert outline([claim]) == outline([alone(body)])
 
 
 def test_good_holds_are_claimed_as_each_would_be_alone() -> None:
@@ -103,4 +117,6 @@ wanted = st.fixed_dictionaries(
 @given(st.lists(wanted, min_size=1, max_size=4))
 def test_whatever_a_batch_asks_for_is_judged_as_if_alone(bodies: list[dict[str, object]]) -> None:
     told = [msgspec.json.encode(body) for body in bodies]
-    assert outline(together(told)) == outline([alone(body) for body in told])
+    judged = outline([alone(body) for body in told])
+    assert outline(together(told)) == judged
+    assert outline([shortly(body) for body in told]) == judged
