@@ -26,7 +26,7 @@ Moment = Annotated[
 ]
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct, frozen=True, gc=False):
     """A request that was granted: status and body; `replayed` when its idempotency key had been answered before.
 
     `etag` names the state of a thing that can be changed under If-Match.

@@ -85,7 +85,8 @@ class Lane(Generic[Op, Answer]):
         future = loop.create_future()
         self._waiting.append((operations, future, together))
         self._waiting_count += len(operations)
-        self._wake(loop)
+        if not self._woken:
+            self._wake(loop)
         return future
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,6 +122,11 @@ class Lane(Generic[Op, Answer]):
             Errand(self._deliver(batch)).step()
 
     def _take(self) -> list[_Waiting[Op]]:
+        if self._waiting_count <= self._max_batch:  # as nearly always: all of them go
+            everyone = [waiting for waiting in self._waiting if not waiting[1].done()]
+            self._waiting.clear()
+            self._waiting_count = 0
+            return everyone
         batch: list[_Waiting[Op]] = []
         size = 0
         while self._waiting:

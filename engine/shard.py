@@ -39,7 +39,7 @@ MAX_SWEEP_ROUNDS = 2_000
 RETRY_WHEN_FULL_S = 5
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """What a script said of one operation, and Redis' clock as it said so."""
 
     now_ms: int

@@ -51,7 +51,7 @@ class SoldOut:
 
     def is_likely(self, lines: Lines) -> bool:
         """Whether these lines were short so lately that a look is worth it."""
-        until = self._recent.get(lines)
+        until = self._recent.get(lines) if self._recent else None
         return until is not None and self._clock() <= until
 
     async def look(self, request: Reserve) -> Refused | None:
