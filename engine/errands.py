@@ -12,24 +12,23 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from msgspec import Struct
+
 log = logging.getLogger("holdfast.errands")
 
 _TASK_PLEASE = object()
 _adopted: set[asyncio.Task[None]] = set()
 
 
-class Errand:
+class Errand(Struct, eq=False):
     """One coroutine that is run step by step: each future that it waits for takes the next step when it is done."""
 
-    __slots__ = ("_coroutine",)
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._coroutine = coroutine
+    coroutine: Coroutine[Any, Any, None]
 
     def step(self, _: object = None) -> None:
         """Go on until the coroutine waits again or ends. It answers for its own errors; others end up in the log."""
         try:
-            awaited = self._coroutine.send(None)
+            awaited = self.coroutine.send(None)
         except StopIteration:
             return
         except BaseException as error:
@@ -38,7 +37,7 @@ class Errand:
                 raise
             return
         if awaited is _TASK_PLEASE:
-            task = asyncio.get_running_loop().create_task(_go_on(self._coroutine))
+            task = asyncio.get_running_loop().create_task(_go_on(self.coroutine))
             _adopted.add(task)
             task.add_done_callback(_adopted.discard)
         elif awaited is None:  # asyncio.sleep(0)
