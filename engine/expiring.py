@@ -37,6 +37,11 @@ def bundles_of(deadlines: Mapping[str, int]) -> dict[str, int]:
     }
 
 
+def is_bundle(name: str) -> bool:
+    """Whether this is a bundle of several holds, and no hold's token."""
+    return "," in name
+
+
 def tokens_in(bundle: str) -> tuple[str, ...]:
     """The tokens of a bundle's holds."""
     return tuple(bundle.split(","))

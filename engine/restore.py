@@ -21,6 +21,9 @@ PART = 1_000
 LIVE_GRACE_MS = 30 * 86_400_000
 """What a live hold's record outlives its deadline and the retention by, as lua/prelude.lua keeps it."""
 
+SWEEP_GRACE_MS = 3_600_000
+"""What the record of a hold that ended outlives its deadline by, as lua/holds.lua keeps it."""
+
 
 class Meta(Struct, frozen=True):
     """The shard's own record: whose log this is and how long. `epoch` is None while the fence is closed in Redis.

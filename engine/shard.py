@@ -32,7 +32,7 @@ from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_ro
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 
 SWEEP_HOLDS = 500
-SWEEP_BUNDLES = 100
+SWEEP_BUNDLES = 500
 """What a sweep takes at once: so many bundles at most, and no more once they have so many holds."""
 
 MAX_SWEEP_ROUNDS = 2_000
@@ -196,9 +196,17 @@ class Shard(Reader):
         await self._read("SADD", self.keys.orphans, token)
         return True
 
-    async def forget_orphan(self, token: str) -> None:
-        """Count a hold among the orphans no more, since it ended before: it holds nothing."""
-        await self._read("SREM", self.keys.orphans, token)
+    async def forget_orphans(self, tokens: list[str]) -> None:
+        """Count these among the orphans no more, since they ended before: they hold nothing."""
+        if tokens:
+            await self._read("SREM", self.keys.orphans, *tokens)
+
+    async def expire_overdue(self, tokens: list[str]) -> int:
+        """Give back the units of those of these holds that are past their deadline; returns how many.
+
+        A hold that is in no bundle is found by nobody else.
+        """
+        return sum(await self._expire([Expiry((token,)) for token in tokens])) if tokens else 0
 
     async def acknowledge(self, seq: int) -> int:
         """Let go of every event up to `seq` of this epoch, which PostgreSQL has applied; returns the backlog."""

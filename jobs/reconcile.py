@@ -9,14 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import Unavailable
-from engine.holds import Hold, HoldStatus
 from engine.settings import Settings, read_settings
-from jobs.resources import Resources, open_resources
-from persistence import fence, holds, quarantine
-from persistence.audit import Audit, audit, set_levels_from_ledger, wait_until_applied
+from jobs.orphans import end_orphans
+from jobs.resources import open_resources
+from persistence import fence
+from persistence.audit import Audit, audit, set_levels_from_ledger
 
-ORPHAN_GRACE_S = 30.0
-MAX_ORPHANS = 500
 AUDIT_WAIT_S = 30.0
 JOB_WAIT_S = 3.0
 """The job waits no longer for the flush: what else is on its queue must run, most of all when the flush is behind."""
@@ -65,36 +63,3 @@ async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) ->
             rebuilt=True,
             audit=await audit(resources.redis, resources.pool, resources.keys, wait_s),
         )
-
-
-async def end_orphans(resources: Resources, wait_s: float) -> tuple[int, int]:
-    """End holds whose Redis record is gone; returns how many, and how many orphans PostgreSQL cannot prove.
-
-    Proven is a hold past its deadline that PostgreSQL, having applied every event up to now and set none aside, knows
-    as held, while Redis has no record of it: whatever ends a hold leaves its record behind for the retention time. One
-    that it knows as ended holds nothing: its record was forgotten before anybody swept.
-    """
-    shard = resources.shard
-    backlog = await shard.backlog()
-    await wait_until_applied(resources.pool, resources.keys, backlog.epoch, backlog.seq, wait_s)
-    if await quarantine.count(resources.pool):
-        return 0, 0
-    suspects = {token: await holds.find(resources.pool, token) for token in await shard.orphans(MAX_ORPHANS)}
-    for hold in await holds.overdue(resources.pool, ORPHAN_GRACE_S, MAX_ORPHANS):
-        if hold.token not in suspects and await shard.adopt_orphan(hold.token):
-            suspects[hold.token] = hold
-    ended, unproven = 0, 0
-    for token, known in suspects.items():
-        if known is None:
-            unproven += 1
-        elif known.status is not HoldStatus.HELD:
-            await shard.forget_orphan(token)
-        elif await shard.expire_orphan(token, known.customer_id, _lines(known)):
-            ended += 1
-        else:
-            unproven += 1
-    return ended, unproven
-
-
-def _lines(hold: Hold) -> list[tuple[str, int]]:
-    return [(line.sku, line.quantity) for line in hold.lines]

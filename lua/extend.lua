@@ -6,7 +6,7 @@
 -- Emits:   extend [hold, expires ms]
 -- With:    holds
 
-local holds, extended, events = load_holds(), {}, {}
+local holds, extended, prolonged, events = load_holds(), {}, {}, {}
 
 -- A hold's record as one that is held until then.
 local function held_until(hold, expires)
@@ -25,9 +25,11 @@ local function judge(i)
   if refused then
     return refused
   end
-  local expires = math.max(hold[EXPIRES], math.min(now + ttl, tonumber(hold[CREATED]) + longest))
+  local before = hold[EXPIRES]
+  local expires = math.max(before, math.min(now + ttl, tonumber(hold[CREATED]) + longest))
   hold[EXPIRES], hold[TEXT] = expires, held_until(hold, expires)
   extended[hold[ID]] = hold
+  prolonged[hold[ID]] = prolonged[hold[ID]] or expires > before
   events[#events + 1] = '["' .. hold[ID] .. '",' .. integer(expires) .. ']'
   return { 'held', hold[TEXT] }, integer(expires)
 end
@@ -43,7 +45,9 @@ if #events > 0 then
   emit('extend', events, '[' .. table.concat(events, ',') .. ']')
   for id, hold in pairs(extended) do
     keep(hold[KEY], hold[TEXT], hold[EXPIRES] - now + RETENTION_MS + LIVE_GRACE_MS)
-    live_until(id, integer(hold[EXPIRES]))
+    if prolonged[id] then -- otherwise it is in a bundle of this deadline
+      live_until(id, integer(hold[EXPIRES]))
+    end
   end
   save_deadlines()
 end

@@ -32,6 +32,12 @@ async def find(pool: Pool, token: str) -> Hold | None:
     return None if row is None else _hold(row)
 
 
+async def find_many(pool: Pool, tokens: list[str]) -> dict[str, Hold]:
+    """Those of these holds that were made and flushed, by token."""
+    rows = await pool.fetch(queries("holds")["find_holds"], [ID_PREFIX + token for token in tokens])
+    return {hold.token: hold for hold in map(_hold, rows)}
+
+
 async def overdue(pool: Pool, grace_s: float, limit: int) -> list[Hold]:
     """At most `limit` holds that are `held` although their deadline passed more than `grace_s` ago."""
     return [_hold(row) for row in await pool.fetch(queries("holds")["list_overdue"], grace_s, limit)]

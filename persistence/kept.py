@@ -11,7 +11,7 @@ from engine import carts, orders
 from engine.carts import decode_cart
 from engine.holds import ID_PREFIX, HoldRecord, HoldStatus
 from engine.orders import decode_order, kept_ms
-from engine.restore import LIVE_GRACE_MS, CouponCount, KeptCart, KeptHold, KeptMemory, KeptOrder
+from engine.restore import LIVE_GRACE_MS, SWEEP_GRACE_MS, CouponCount, KeptCart, KeptHold, KeptMemory, KeptOrder
 from engine.settings import Settings
 from engine.stock import StockLevel
 from persistence.holds import lines_of
@@ -62,10 +62,13 @@ def kept_hold(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptHold:
         fingerprint=row["fingerprint"],
         lines=lines_of(row),
     )
-    # A live hold is kept long after its deadline, and if that was long ago, from now on: its units must not evaporate.
-    is_live = status is HoldStatus.HELD
-    ended_ms = max(expires_ms + LIVE_GRACE_MS, now_ms) if is_live else row["settled_at"]
-    return KeptHold(row["id"].removeprefix(ID_PREFIX), record, keep_ms(ended_ms, now_ms, retention_ms))
+    token = row["id"].removeprefix(ID_PREFIX)
+    if status is HoldStatus.HELD:
+        # Kept long after its deadline, and if that was long ago, from now on: its units must not evaporate.
+        return KeptHold(token, record, keep_ms(max(expires_ms + LIVE_GRACE_MS, now_ms), now_ms, retention_ms))
+    remembered_ms = keep_ms(row["settled_at"], now_ms, retention_ms)
+    in_bundle_ms = expires_ms - now_ms + SWEEP_GRACE_MS if expires_ms > now_ms else 0
+    return KeptHold(token, record, max(remembered_ms, in_bundle_ms))
 
 
 def kept_memory(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptMemory:

@@ -4,6 +4,12 @@ SELECT id, status, customer_id, created_at, expires_at, lines
 FROM holds
 WHERE id = $1;
 
+-- name: find_holds
+-- Some holds with their lines in order.
+SELECT id, status, customer_id, created_at, expires_at, lines
+FROM holds
+WHERE id = ANY ($1::text[]);
+
 -- name: list_overdue
 -- Holds that should have ended some time ago, the oldest first.
 SELECT id, status, customer_id, created_at, expires_at, lines

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from engine.errors import Unavailable
-from engine.expiring import MAX_BUNDLE, Expiry, tokens_in
+from engine.expiring import Expiry
 from engine.holds import HoldAnswer, HoldStatus, Line, Reserve
 from engine.idempotency import Keyed, fresh_token
 from engine.keys import Keys
@@ -19,7 +19,7 @@ from engine.refusals import Refusal, Refused
 from engine.restore import Restorer
 from engine.shard import Shard
 from engine.stock import Adjust, StockLevel
-from tests.bundles import deadlines_in, live_deadlines_in
+from tests.bundles import deadlines_in
 from tests.lua.shop import create, dump
 
 pytestmark = pytest.mark.anyio
@@ -229,68 +229,6 @@ async def test_an_extended_hold_comes_due_and_is_let_go_of_by_its_new_deadline(s
     assert await redis.zscore(Keys().deadlines, hold.token) == extended.hold.expires_ms
     kept_ms = await redis.pttl(Keys().hold(hold.token)) - RETENTION_MS - 30 * 86_400_000
     assert 890_000 < kept_ms <= 900_000
-
-
-async def test_holds_of_a_batch_that_end_together_are_one_deadline_until_they_are_swept(
-    shard: Shard, redis: Redis
-) -> None:
-    await create(shard, "A", 9)
-    answers = await asyncio.gather(*(held(shard, 1, ttl_ms=20) for _ in range(3)))
-    tokens = [answer.hold.token for answer in answers]
-    assert await redis.zrange(Keys().deadlines, 0, -1) == [",".join(tokens)]
-    await shard.commit(tokens[0])
-    await shard.extend(tokens[1], 900)
-    await asyncio.sleep(0.03)
-    assert await shard.expire_due() == 1
-    assert await deadlines_in(redis, Keys()) == await live_deadlines_in(redis, Keys())
-    assert (await deadlines_in(redis, Keys())).keys() == {tokens[1]}
-    assert await counts(shard) == (7, 1, 1)
-
-
-async def test_a_bundle_has_a_hundred_holds_at_most_and_all_of_them_end(shard: Shard, redis: Redis) -> None:
-    await create(shard, "A", 300)
-    await asyncio.gather(*(held(shard, 1, ttl_ms=20) for _ in range(250)))
-    bundles: Any = await redis.zrange(Keys().deadlines, 0, -1)
-    sizes = [len(tokens_in(bundle)) for bundle in bundles]
-    assert (sum(sizes), max(sizes)) == (250, MAX_BUNDLE)
-    await asyncio.sleep(0.03)
-    assert await shard.expire_due() == 250
-    assert await redis.zcard(Keys().deadlines) == 0
-
-
-async def test_a_bundle_whose_holds_wait_for_a_clock_that_went_back_is_not_let_go_of(
-    shard: Shard, redis: Redis
-) -> None:
-    await create(shard, "A", 9)
-    answers = await asyncio.gather(*(held(shard, 1) for _ in range(2)))
-    await shard.commit(answers[0].hold.token)
-    before = await deadlines_in(redis, Keys())
-    await shard._sweep_until(int(max(before.values())))
-    assert await deadlines_in(redis, Keys()) == before
-    assert await counts(shard) == (7, 1, 1)
-
-
-async def test_what_a_bundle_named_when_another_sweep_had_it_first_makes_no_orphans(shard: Shard, redis: Redis) -> None:
-    await create(shard, "A", 9)
-    token = (await held(shard, 1, ttl_ms=1)).hold.token
-    await asyncio.sleep(0.01)
-    assert await shard.expire_due() == 1
-    await redis.delete(Keys().hold(token))
-    assert await shard._expire([Expiry((token,), token)]) == [0]
-    assert await shard.orphans(10) == []
-
-
-async def test_a_hold_that_ended_is_remembered_for_longer_than_its_bundle(
-    shard: Shard, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shard, "_settings", replace(shard._settings, retention_s=1))
-    await create(shard, "A", 9)
-    sold, ended = (await held(shard, 1)).hold, (await held(shard, 1, ttl_ms=1)).hold
-    await shard.commit(sold.token)
-    await asyncio.sleep(0.01)
-    assert await shard.expire_due() == 1
-    assert 60_000 + 3_600_000 - 10_000 < await redis.pttl(Keys().hold(sold.token)) <= 60_000 + 3_600_000
-    assert 0 < await redis.pttl(Keys().hold(ended.token)) <= 1_000
 
 
 async def test_an_orphan_leaves_the_deadlines_and_once_ended_the_orphans(shard: Shard, redis: Redis) -> None:

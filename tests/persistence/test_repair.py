@@ -242,6 +242,22 @@ async def test_events_of_an_earlier_epoch_that_were_set_aside_do_not_stand_in_th
     assert await system.counts("A") == (7, 3, 0)
 
 
+async def test_what_a_repair_puts_back_as_ended_outlives_its_bundle(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.settings = msgspec.structs.replace(system.settings, retention_s=60)
+    monkeypatch.setattr(system.shard, "_settings", system.settings)
+    await system.create("A", 10)
+    sold = (await system.hold("A", 1, ttl_ms=600_000)).hold
+    await system.flush()
+    copy = await Copy(system.settings.require_redis_url()).take()
+    await system.shard.commit(sold.token)
+    await fall_back(system, copy)
+    assert await system.verify() == "repaired"
+    assert sold.token in await deadlines_in(system.raw, system.keys)
+    assert 4_190_000 < await system.raw.pttl(system.keys.hold(sold.token)) <= 4_200_000
+
+
 async def test_more_than_a_part_holds_is_repaired_part_by_part(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mending, "PART", 1)
     monkeypatch.setattr(repair, "PART_ROWS", 1)
