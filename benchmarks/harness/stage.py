@@ -101,6 +101,12 @@ class Stage:
         if name in self._systems:
             self._systems.pop(name).remove()
 
+    def leave_only(self, name: str) -> None:
+        """End every other system, and the peers, which are beside the main one: what is on it works on by itself."""
+        self.remove_peers(*{peer for peer, _ in self._peers})
+        for other in [other for other in self._systems if other != name]:
+            self.remove_system(other)
+
     def close(self) -> None:
         """End everything."""
         for peer in self._peers.values():

@@ -49,7 +49,8 @@ def run(stage: Stage) -> Result:
 
 
 def full_system(stage: Stage) -> Holdfast:
-    """A system with as many SKUs and live holds as the options say."""
+    """A system with as many SKUs and live holds as the options say, by itself on the stage."""
+    stage.leave_only(FULL)
     system = stage.system(FULL)
     if GROUP not in system.books.groups:
         stage.told(f"filling it: {_described(stage)}")
