@@ -54,11 +54,13 @@ class Lane(Generic[Op, Answer]):
         self._landed: asyncio.Future[None] | None = None
 
     @classmethod
-    def of(cls, settings: Settings, send: Callable[[list[Op]], Awaitable[Sequence[Answer]]]) -> Lane[Op, Answer]:
-        """A lane with the settings' bounds."""
+    def of(
+        cls, settings: Settings, send: Callable[[list[Op]], Awaitable[Sequence[Answer]]], most: int | None = None
+    ) -> Lane[Op, Answer]:
+        """A lane with the settings' bounds, and of at most `most` operations in a batch where that is told."""
         return cls(
             send,
-            max_batch=settings.max_batch,
+            max_batch=settings.max_batch if most is None else min(most, settings.max_batch),
             max_pending=settings.max_pending,
             in_flight=settings.batches_in_flight,
         )

@@ -58,6 +58,18 @@ async def test_a_trade_does_all_of_its_parts_in_one_step(shard: Shard, redis: Re
     assert 0 < await redis.pttl(KEYS.memory("key")) <= 86_400_000
 
 
+async def test_a_batch_of_trades_is_short_so_that_redis_and_who_asks_it_work_side_by_side(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(shard, "A", 200)
+    sizes: list[int] = []
+    monkeypatch.setattr(shard, "_observe", lambda _verb, size, _seconds: sizes.append(size))
+    trades = [Trade(made=(claim("A", 1),)) for _ in range(110)]
+    answers = await asyncio.gather(*(shard.trade(trade) for trade in trades))
+    assert all(isinstance(answer, Traded) for answer in answers)
+    assert (sum(sizes), max(sizes)) == (110, 48)
+
+
 async def test_a_trade_takes_away_what_it_is_told_to(shard: Shard, redis: Redis) -> None:
     first = Trade(counted=(Counted("coup_1", 2),), put=(cart("c", 1), pointer("k", "c")), window=("o", 77_000))
     assert isinstance(await shard.trade(first), Traded)
