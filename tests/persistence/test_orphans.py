@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from msgspec.structs import replace
@@ -13,12 +14,24 @@ from engine.reader import Backlog
 from engine.settings import Settings
 from engine.trade import Trade, Traded
 from jobs.orphans import end_orphans
-from jobs.resources import open_resources
+from jobs.resources import Resources, open_resources
 from persistence import quarantine
 from tests.persistence.forging import forge
 from tests.system import System, reserve
 
 pytestmark = pytest.mark.anyio
+
+
+def meanwhile(resources: Resources, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[None]]) -> None:
+    """Let this happen once a reconciliation knows up to where PostgreSQL has to come."""
+    find = resources.shard.backlog
+
+    async def backlog() -> Backlog:
+        found = await find()
+        await act()
+        return found
+
+    monkeypatch.setattr(resources.shard, "backlog", backlog)
 
 
 async def test_orphans_are_left_alone_while_events_are_set_aside(system: System, settings: Settings) -> None:
@@ -94,17 +107,14 @@ async def test_what_is_sold_while_a_reconciliation_waits_is_not_given_back_thoug
     token = (await system.hold("A", 4, ttl_ms=200)).hold.token
     await system.flush()
     async with open_resources(settings) as resources:
-        find = resources.shard.backlog
 
-        async def backlog() -> Backlog:
-            found = await find()
+        async def sell() -> None:
             await system.shard.commit(token)
             await system.raw.delete(system.keys.hold(token))
             await asyncio.sleep(0.25)
             await system.shard.expire_due()
-            return found
 
-        monkeypatch.setattr(resources.shard, "backlog", backlog)
+        meanwhile(resources, monkeypatch, sell)
         assert await end_orphans(resources, 1) == (0, 0)
     assert await system.counts("A") == (6, 0, 4)
 
@@ -118,16 +128,13 @@ async def test_units_are_given_back_once_though_a_record_is_forgotten_while_a_re
     token = (await system.hold("A", 4, ttl_ms=5)).hold.token
     await system.flush()
     async with open_resources(forgetful) as resources:
-        find = resources.shard.backlog
 
-        async def backlog() -> Backlog:
-            found = await find()
+        async def give_back() -> None:
             assert isinstance(await system.shard.trade(Trade(ended=(token,))), Traded)
             await asyncio.sleep(1.1)
             await system.shard.expire_due()
-            return found
 
-        monkeypatch.setattr(resources.shard, "backlog", backlog)
+        meanwhile(resources, monkeypatch, give_back)
         await end_orphans(resources, 1)
     assert await system.counts("A") == (10, 0, 0)
 
