@@ -31,9 +31,9 @@ from engine.sold_out import SoldOut
 from engine.stock import Adjust, StockAnswer, StockLevel, StockPage, level_of_row
 from engine.trade import Changed, Replayed, Trade, Traded, arguments_of
 
-SWEEP_HOLDS = 500
 SWEEP_BUNDLES = 500
-"""What a sweep takes at once: so many bundles at most, and no more once they have so many holds."""
+SWEEP_HOLDS = 500
+"""What a sweep takes at once: bundles that are read together, and of their holds those that the script is handed."""
 
 MAX_SWEEP_ROUNDS = 2_000
 
@@ -210,7 +210,7 @@ class Shard(Reader):
 
         A hold that is in no bundle is found by nobody else.
         """
-        return sum(await self._expire([Expiry((token,)) for token in tokens])) if tokens else 0
+        return sum(await self._expire([Expiry((token,)) for token in tokens]))
 
     async def acknowledge(self, seq: int) -> int:
         """Let go of every event up to `seq` of this epoch, which PostgreSQL has applied; returns the backlog."""
@@ -278,6 +278,9 @@ class Shard(Reader):
         return ended
 
     async def _expire(self, operations: list[Expiry]) -> list[int]:
+        """How many holds of each ended."""
+        if not operations:
+            return []
         return [int(answer.rest[0]) for answer in await self._lanes["expire"].submit_together(operations)]
 
     def _pack(self, verb: str, operations: list[Any]) -> tuple[list[str], Sequence[Any]]:

@@ -44,9 +44,10 @@ async def end_orphans(resources: Resources, wait_s: float) -> tuple[int, int]:
             return ended, 0
         ended += await resources.shard.expire_overdue(suspects.overdue)
         known = await holds.find_many(resources.pool, suspects.lost)
-        over = [token for token in suspects.lost if _holds_nothing(token, known.get(token))]
-        await resources.shard.forget_orphans(over)
-        given_back, unproven = await _give_back(resources.shard, suspects.lost, known)
+        left = [token for token in suspects.lost if not _holds_nothing(token, known.get(token))]
+        over = set(suspects.lost).difference(left)
+        await resources.shard.forget_orphans(list(over))
+        given_back, unproven = await _give_back(resources.shard, {token: known.get(token) for token in left})
         ended += given_back
         if len(suspects.lost) < MAX_ORPHANS or not (over or given_back):
             break
@@ -71,17 +72,17 @@ def _holds_nothing(token: str, known: Hold | None) -> bool:
     return is_bundle(token) if known is None else known.status is not HoldStatus.HELD
 
 
-async def _give_back(shard: Shard, lost: list[str], known: dict[str, Hold]) -> tuple[int, int]:
-    """End the holds among these whose time is over; returns how many, and how many nobody knows."""
+async def _give_back(shard: Shard, left: dict[str, Hold | None]) -> tuple[int, int]:
+    """End those of these live holds whose time is over; returns how many, and how many of all nobody can prove."""
     now_ms, _ = await shard.texts()
     ended = unproven = 0
-    for token in lost:
-        hold = known.get(token)
-        if hold is None:
-            unproven += not is_bundle(token)
-        elif hold.status is HoldStatus.HELD and hold.expires_ms <= now_ms:  # one that was extended has time left
-            is_ended = await shard.expire_orphan(token, hold.customer_id, _lines(hold))
-            ended, unproven = ended + is_ended, unproven + (not is_ended)
+    for token, hold in left.items():
+        if hold is not None and hold.expires_ms > now_ms:
+            continue  # it was extended
+        if hold is not None and await shard.expire_orphan(token, hold.customer_id, _lines(hold)):
+            ended += 1
+        else:
+            unproven += 1
     return ended, unproven
 
 

@@ -209,7 +209,7 @@ local function load_texts(keys)
 end
 
 -- Holds that a batch lets live until the same ms are one member of the deadlines, a bundle: a hold by itself there costs a
--- fifth of what its reserve does. One that ends or is extended before stays in it until the bundle is swept (expire.lua).
+-- tenth of what its reserve does. One that ends or is extended before stays in it until the bundle is swept (expire.lua).
 local MAX_BUNDLE = 100
 local ids_until = {} -- by deadline, as text
 
