@@ -30,6 +30,7 @@ from api.authentication import require_scope
 from api.bodies import JsonBody
 from api.errors import answer_exception
 from api.observation import Observed, Observer
+from api.queries import note_known, refuse_unknown
 from api.rate_limits import tell_limits
 from api.requests import ApiRequest
 from api.resources import Resources
@@ -63,7 +64,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=ROUTES,
         request_class=ApiRequest,
         dto=JsonBody,
-        guards=[require_scope],
+        guards=[require_scope, refuse_unknown],
         exception_handlers={Exception: answer_exception},
         before_send=[] if resources.rate_limits is None else [tell_limits],
         openapi_config=documentation.config(),
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> Litestar:
         request_max_body_size=None,  # api/limits.py bounds bodies, and answers as the contract says
     )
     _check_scopes(app)
+    note_known(app)
     return app
 
 

@@ -80,7 +80,8 @@ def test_one_callers_idempotency_keys_are_not_anothers(guarded: Api, secrets: di
 def test_no_secret_nor_customer_nor_body_is_in_the_log(guarded: Api, secrets: dict[str, str]) -> None:
     headers = {"X-API-Key": secrets["operator"], "X-Request-Id": "seen-in-the-log"}
     body = {"lines": [{"sku": "who-knows", "quantity": 1}], "customer_id": "customer-of-note"}
-    guarded.client.post("/api/v1/holds?token=query-of-note", json=body, headers=headers)
+    guarded.client.get("/api/v1/stock?cursor=query-of-note", headers=headers | {"X-Request-Id": "seen-before"})
+    guarded.client.post("/api/v1/holds", json=body, headers=headers)
     deadline = time.monotonic() + 5  # the answer may be here before its line is written
     while '"seen-in-the-log"' not in (log := guarded.log_path.read_text()):
         assert time.monotonic() < deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -276,6 +277,33 @@ def test_a_body_announced_as_huge_is_refused_before_it_is_sent(api: Api) -> None
             b"Content-Length: 99999999999\r\n\r\n"
         )
         assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+# Query parameters
+
+
+def test_every_route_that_is_not_open_refuses_a_parameter_that_it_does_not_document(api: Api) -> None:
+    document = api.client.get("/openapi.json").json()
+    judged = 0
+    for template, operations in document["paths"].items():
+        path = re.sub(r"\{\w+\}", "x", template)
+        for method, operation in operations.items():
+            response = api.client.request(method, path, params={"misspelled": "1"})
+            if not path.startswith("/api/v1/"):
+                assert response.status_code != 400, path
+                continue
+            known = sorted(found["name"] for found in operation.get("parameters", ()) if found["in"] == "query")
+            message = f"no such parameter here; known: {', '.join(known) or 'none'}"
+            found = assert_problem(response, 400, "validation-failed")
+            assert found["errors"] == [{"field": "misspelled", "message": message}], (method, template)
+            judged += 1
+    assert judged > 50
+
+
+def test_a_parameter_that_is_not_known_reserves_nothing(api: Api, sku: str) -> None:
+    body = {"lines": [{"sku": sku, "quantity": 1}]}
+    assert_problem(api.client.post("/api/v1/holds?ttl_s=5", json=body), 400, "validation-failed")
+    _assert_untouched(api, sku)
 
 
 # Paths, methods and headers
