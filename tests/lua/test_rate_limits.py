@@ -52,6 +52,7 @@ async def test_a_burst_passes_and_what_is_left_counts_down(limiter: RateLimiter)
     assert [standing.is_allowed for standing in standings] == [True] * 5 + [False]
     assert [standing.remaining for standing in standings] == [4, 3, 2, 1, 0, 0]
     assert {standing.wait_s for standing in standings} == {1}
+    assert all(0 < standing.wait_us <= 1_000_000 for standing in standings)
 
 
 async def test_what_was_refused_passes_after_its_wait_and_not_before(limiter: RateLimiter) -> None:
@@ -93,9 +94,10 @@ async def test_each_key_and_each_customer_has_a_limit_of_its_own(limiter: RateLi
     assert (await charge(limiter, Policy("customer", 1, 5), "ada")).remaining == SLOW.burst - 1
 
 
-async def test_several_are_charged_together_or_not_at_all(limiter: RateLimiter) -> None:
+@pytest.mark.parametrize("units", [{"bob": 3, "ada": 2}, {"ada": 2, "bob": 3}])
+async def test_several_are_charged_together_or_not_at_all(limiter: RateLimiter, units: dict[str, int]) -> None:
     assert (await charge(limiter, SLOW, "ada", 4)).remaining == 1
-    refused = await limiter.charge(SLOW, {"bob": 3, "ada": 2})
+    refused = await limiter.charge(SLOW, units)
     assert refused is not None
     assert (refused.is_allowed, refused.remaining) == (False, 1)
     assert 0 < refused.wait_us <= 1_000_000
