@@ -16,16 +16,22 @@ from persistence.rebuild import Rebuilt
 
 
 @click.command("rebuild")
+@click.option(
+    "--give-up-quarantined",
+    is_flag=True,
+    help="Rebuild although events are set aside, of which only Redis has what they changed: units that they sold are "
+    "available again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was put back as JSON.")
-def command(*, as_json: bool) -> None:
+def command(*, give_up_quarantined: bool, as_json: bool) -> None:
     """Rebuild Redis from PostgreSQL, after applying what Redis' event log still holds beyond it.
 
     For a Redis that was wiped or is not trusted. It is closed meanwhile: reserves are answered 503, and go on by
-    themselves afterwards. Loses nothing that Redis still has in its log.
+    themselves afterwards. Loses nothing that Redis still has in its log; refuses while events are set aside.
     """
     settings = settings_for_command(read_settings())
     started = time.monotonic()
-    rebuilt = asyncio.run(_rebuild(settings))
+    rebuilt = asyncio.run(_rebuild(settings, give_up_quarantined=give_up_quarantined))
     took_s = time.monotonic() - started
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(rebuilt), "took_s": round(took_s, 3)}).decode())
@@ -38,9 +44,9 @@ def command(*, as_json: bool) -> None:
     )
 
 
-async def _rebuild(settings: Settings) -> Rebuilt:
+async def _rebuild(settings: Settings, *, give_up_quarantined: bool) -> Rebuilt:
     pool = await connect(settings.require_database_url(), settings.database_pool)
     try:
-        return await fence.rebuild(settings, pool)
+        return await fence.rebuild(settings, pool, give_up_quarantined=give_up_quarantined)
     finally:
         await pool.close()

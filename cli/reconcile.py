@@ -56,9 +56,10 @@ def _show(result: Reconciled) -> None:
         click.echo(f"  {difference.sku}: {difference.between}: {difference.one} | {difference.other}")
     if len(audit.differences) > MAX_SHOWN:
         click.echo(f"  and {len(audit.differences) - MAX_SHOWN} more; --json lists them")
-    if audit.quarantined:
-        click.echo(f"{audit.quarantined} events are set aside: holdfast quarantine list")
     if audit.is_clean:
         click.echo("every unit is accounted for")
+    elif audit.quarantined:
+        click.echo(f"{audit.quarantined} events are set aside: holdfast quarantine list")
+        click.echo("only Redis has what they changed, so replay them first; --fix mends nothing until then")
     elif not result.rebuilt:
         click.echo("the books do not balance; --fix mends them from the ledger")

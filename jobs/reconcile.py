@@ -46,12 +46,13 @@ def reconcile() -> None:
 async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) -> Reconciled:
     """End orphans, audit, and with `fix` set PostgreSQL's counts to its ledger and rebuild Redis from them.
 
-    Raises Unavailable when one of the two is out of reach, or the flush does not keep up within `wait_s`.
+    Nothing is mended while events are set aside, since only Redis has what they changed (persistence/fence.py). Raises
+    Unavailable when one of the two is out of reach, or the flush does not keep up within `wait_s`.
     """
     async with open_resources(settings) as resources:
         ended, unproven = await end_orphans(resources, wait_s)
         found = await audit(resources.redis, resources.pool, resources.keys, wait_s)
-        if found.is_clean or not fix:
+        if found.is_clean or found.quarantined or not fix:
             return Reconciled(ended, unproven, 0, rebuilt=False, audit=found)
         mended = await set_levels_from_ledger(resources.pool)
         await fence.rebuild(settings, resources.pool, resources.keys)

@@ -20,7 +20,7 @@ from engine.sentinel_url import is_of_sentinels
 from engine.settings import Settings
 from persistence.flush import read_offset
 from persistence.pool import FAULTS, Connection, Pool
-from persistence.rebuild import Rebuilt, rebuild_shard
+from persistence.rebuild import Rebuilt, drain_rest, rebuild_shard
 from persistence.repair import mend_shard
 from persistence.sql import queries
 
@@ -73,10 +73,14 @@ async def _shard_lock(pool: Pool, keys: Keys) -> AsyncIterator[None]:
                 await connection.execute(sql["unlock_shard"], keys.shard)
 
 
-async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> Rebuilt:
+async def rebuild(
+    settings: Settings, pool: Pool, keys: Keys | None = None, *, give_up_quarantined: bool = False
+) -> Rebuilt:
     """Rebuild Redis from PostgreSQL whatever it holds, after applying what its log still holds beyond the offset.
 
-    Every process that reserves notices the new epoch and verifies it for itself. Raises Unavailable or LogGap.
+    What events that are set aside changed, a Redis in their epoch has and PostgreSQL has not: units that they sold
+    would be sold again. So with any of them nothing is rebuilt, unless they are to be given up. Every process that
+    reserves notices the new epoch and verifies it for itself. Raises Unavailable or LogGap.
     """
     keys = keys or Keys()
     redis = connect(settings)
@@ -84,7 +88,12 @@ async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None) -> R
         async with redis.client() as client, _shard_lock(pool, keys), pool.acquire() as connection:
             meta = await Restorer(client, keys).meta()
             await _refuse_foreign(connection, meta)
-            return await rebuild_shard(connection, client, keys, settings)
+            if not give_up_quarantined:
+                await _refuse_loss(connection, client, keys, meta)
+            rebuilt = await rebuild_shard(connection, client, keys, settings)
+            if give_up_quarantined:
+                await connection.execute(queries("quarantine")["give_up"], keys.shard, rebuilt.epoch)
+            return rebuilt
     except RedisError as error:
         raise Unavailable(f"Redis is unavailable: {reason_of(error)} (see HOLDFAST_REDIS_URL)") from error
     finally:
@@ -98,6 +107,18 @@ async def _refuse_foreign(connection: Connection, meta: Meta) -> str:
             "this Redis belongs to another database: point HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL at a pair"
         )
     return installation
+
+
+async def _refuse_loss(connection: Connection, client: Redis, keys: Keys, meta: Meta) -> None:
+    if meta.epoch is None:  # it has nothing to lose
+        return
+    await drain_rest(connection, client, keys)
+    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard, meta.epoch)
+    if waiting:
+        raise Unavailable(
+            f"{waiting} events are set aside, and only Redis has what they changed: replay them first (holdfast "
+            "quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
+        )
 
 
 async def _run_id(client: Redis) -> str:

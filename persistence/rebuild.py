@@ -69,9 +69,9 @@ async def begin_epoch(connection: Connection, redis: Redis, keys: Keys) -> Begun
     """
     restorer = Restorer(redis, keys)
     old = await restorer.meta()
-    drained = await _drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
+    drained = await drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
     await restorer.close()
-    drained += await _drain_rest(connection, redis, keys)
+    drained += await drain_rest(connection, redis, keys)
     left = replace(await restorer.meta(), epoch=old.epoch)
     async with connection.transaction():
         row = await connection.fetchrow(queries("flush")["lock_offset"], keys.shard)
@@ -133,7 +133,8 @@ async def _put_back(
     )
 
 
-async def _drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
+async def drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
+    """Apply what Redis' log holds beyond PostgreSQL's offset; returns how many events. Raises LogGap."""
     if await read_offset(connection, keys.shard) is None:
         return 0
     total = 0

@@ -12,3 +12,13 @@ async def forge(system: System, entry_id: str, **told: str) -> None:
     fields: dict[Any, Any] = {**told}
     await system.raw.xadd(system.keys.events, fields, id=entry_id)
     await system.raw.hset(system.keys.meta, "seq", entry_id.split("-")[1])
+
+
+async def spoil_last(system: System) -> str:
+    """Make the last entry one that nobody can apply; returns its events as they were."""
+    entries: Any = await system.raw.xrange(system.keys.events)
+    *before, (last_id, told) = entries
+    await system.raw.delete(system.keys.events)
+    for entry_id, fields in [*before, (last_id, {**told, "events": "[[]]"})]:
+        await system.raw.xadd(system.keys.events, fields, id=entry_id)
+    return str(told["events"])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from engine.errors import Unavailable
 from engine.stock import StockLevel, row_of_level
 from jobs.reconcile import run
+from persistence import fence as verification
+from persistence import quarantine
+from tests.persistence.forging import spoil_last
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +61,63 @@ async def test_counts_changed_by_hand_in_postgresql_are_found_and_mended_from_th
     }
     mended = await run(system.settings, fix=True)
     assert mended.levels_mended == 1 and mended.audit.is_clean
+
+
+async def test_nothing_is_mended_while_only_redis_has_what_was_sold(system: System) -> None:
+    await system.create("A", 10)
+    held = await system.hold("A", 10)
+    await system.flush()
+    await system.shard.commit(held.hold.token)
+    told = await spoil_last(system)
+    await system.flush()
+    reported = await run(system.settings, fix=True)
+    assert (reported.audit.quarantined, reported.rebuilt, reported.levels_mended) == (1, False, 0)
+    with pytest.raises(Unavailable, match="only Redis has what they changed"):
+        await verification.rebuild(system.settings, system.pool, system.keys)
+    await system.verify()
+    assert await system.counts("A") == (0, 0, 10)
+
+    (item,) = await quarantine.waiting(system.pool)
+    mended = msgspec.json.encode(msgspec.json.decode(told)[0]).decode()
+    assert await quarantine.replay(system.pool, 0, item.epoch, item.seq, mended) == quarantine.Replay(1, None)
+    assert (await run(system.settings, fix=True)).audit.is_clean
+    assert await system.counts("A") == (0, 0, 10)
+
+
+async def test_what_waits_in_the_log_is_set_aside_before_a_rebuild_is_judged(system: System) -> None:
+    await system.create("A", 10)
+    held = await system.hold("A", 10)
+    await system.shard.commit(held.hold.token)
+    await spoil_last(system)
+    with pytest.raises(Unavailable, match="only Redis has what they changed"):
+        await verification.rebuild(system.settings, system.pool, system.keys)
+    assert await system.counts("A") == (0, 0, 10)
+
+
+async def test_what_is_set_aside_may_be_given_up_for_a_rebuild(system: System) -> None:
+    await system.create("A", 10)
+    held = await system.hold("A", 10)
+    await system.shard.commit(held.hold.token)
+    await spoil_last(system)
+    await system.flush()
+    await verification.rebuild(system.settings, system.pool, system.keys, give_up_quarantined=True)
+    await system.verify()
+    assert await system.counts("A") == (0, 10, 0)
+    assert (await system.audit()).is_clean
+    assert await quarantine.waiting(system.pool) == []
+
+
+async def test_a_redis_that_was_emptied_is_rebuilt_whatever_is_set_aside(system: System) -> None:
+    await system.create("A", 10)
+    held = await system.hold("A", 10)
+    await system.shard.commit(held.hold.token)
+    await spoil_last(system)
+    await system.flush()
+    await system.raw.flushall()
+    await verification.rebuild(system.settings, system.pool, system.keys)
+    await system.verify()
+    assert await system.counts("A") == (0, 10, 0)
+    assert len(await quarantine.waiting(system.pool)) == 1
 
 
 async def test_a_lost_ledger_row_is_found(system: System) -> None:
