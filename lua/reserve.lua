@@ -183,6 +183,20 @@ local function judge(run, times, name, customer, lines, fingerprint)
   return make(KEYS[name], customer, lines, fingerprint, times)
 end
 
+-- Groups of which a hold is there with another fingerprint. It outlives the group's memory, which lives from the call on.
+local strangers = {}
+local name_after = BASE
+for _, run in ipairs(next(texts) and runs or {}) do
+  local first = name_after
+  name_after = first + #run[OPERATIONS] / WIDTH * (1 + run[OTHERS])
+  for index = first, run[MEMORY] > 0 and name_after - 1 or 0 do
+    local earlier = texts[KEYS[index]]
+    if earlier and cjson.decode(earlier)[FINGERPRINT] ~= run[GROUP_MARK] then
+      strangers[run[MEMORY] .. run[GROUP_MARK]] = true
+    end
+  end
+end
+
 local groups = {}
 
 -- The refusals that a memory tells; those of earlier versions told every answer, in order.
@@ -202,6 +216,9 @@ local function group_of(run)
   local memory = recall(key)
   if memory then
     return memory[1] ~= mark and { 'key-reused' } or nil, { refusals = refusals_in(memory[2]) }
+  end
+  if strangers[run[MEMORY] .. mark] then
+    return { 'key-reused' }
   end
   if run[SWEPT] == 0 and is_anything_due() then
     return { 'due' }

@@ -100,3 +100,19 @@ async def test_any_text_may_be_the_id_of_a_customer_whose_units_are_counted(shar
     assert (await shard.hold(answer.hold.token)) == answer.hold
     await shard.release(answer.hold.token)
     await held(shard, {"A": 1}, customer=customer)
+
+
+async def test_a_group_whose_memory_is_over_is_refused_whole_where_a_hold_of_it_was_another(
+    shard: Shard, redis: Redis
+) -> None:
+    await create(shard, "A", 9)
+    first = await shard.reserve_group(batch([1, 2]))
+    await redis.delete(shard.keys.memory("group"))
+    before = await counts(shard, "A")
+    one, two, three = (replace(asked, fingerprint="other") for asked in batch([1, 2, 3]))
+    given = await shard.reserve_group([replace(three, ttl_ms=30_000), one, two, reserve({"A": 1})])
+    refusals = [answer.refusal if isinstance(answer, Refused) else None for answer in given]
+    assert refusals == [Refusal.KEY_REUSED] * 3 + [None]
+    available, reserved, *others = before
+    assert await counts(shard, "A") == (available - 1, reserved + 1, *others)
+    assert outline(await shard.reserve_group(batch([1, 2]))) == outline(first)
