@@ -30,6 +30,7 @@ from engine.holds import (
     token_of,
 )
 from engine.idempotency import Keyed, derive_token, fingerprint, fresh_token, generations, now_ms
+from engine.orders import is_order_id
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.stock import Sku
@@ -73,7 +74,7 @@ class HoldRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class CommitRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A sale's reference, if it has one."""
+    """A sale's reference, if it has one; not the id of an order, of which the ledger tells what its checkout sold."""
 
     reference: Reference | None = None
 
@@ -170,6 +171,8 @@ async def commit(
 ) -> Reply | Problem:
     """Sell a hold's units. Raises Unavailable."""
     token, reference = token_of(hold_id), body.reference or ""
+    if is_order_id(reference):
+        return invalid("reference", "the id of an order, for which its own checkout sells")
     keyed = _keyed(caller, "commit", key, hold_id, reference)
     answer = UNKNOWN_HOLD if token is None else await resources.shard.commit(token, keyed, reference)
     return await _settled(resources, "commit", token, answer, HoldStatus.COMMITTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Literal
 
 import msgspec
@@ -15,8 +16,14 @@ from engine.settings import Settings
 from engine.trade import Counted, Known, Put
 
 ID_PREFIX = "ord_"
+_ID = re.compile(rf"{ID_PREFIX}[A-Za-z0-9_-]{{22}}-[0-9a-f]+\Z")
 LIVE_KEPT_MS = 30 * 86_400_000
 """An order that may still change leaves Redis this long after its last change; it comes back from PostgreSQL."""
+
+
+def is_order_id(text: str) -> bool:
+    """Whether this has the form of an order's id here, whether or not there is such an order."""
+    return _ID.match(text) is not None
 
 
 class OrderStatus(enum.StrEnum):

@@ -214,12 +214,18 @@ def test_an_adjustment_that_is_not_valid_changes_nothing(api: Api, sku: str, bod
     _assert_untouched(api, sku)
 
 
-@pytest.mark.parametrize("reference", [*NOT_TEXTS, "x" * 201])
+@pytest.mark.parametrize("reference", [*NOT_TEXTS, "x" * 201, "ord_3q2-7wEAAAAAAAAAAAAAAA-51b2"])
 def test_a_commit_whose_reference_is_not_valid_sells_nothing(api: Api, reference: Any) -> None:
     hold = api.hold(api.create(1))
     response = api.client.post(f"/api/v1/holds/{hold['id']}/commit", json={"reference": reference})
     assert_problem(response, 400, "validation-failed")
     assert api.client.get(f"/api/v1/holds/{hold['id']}").json()["status"] == "held"
+
+
+def test_a_commit_may_refer_to_an_order_of_another_shop(api: Api) -> None:
+    hold = api.hold(api.create(1))
+    response = api.client.post(f"/api/v1/holds/{hold['id']}/commit", json={"reference": "ord_1"})
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
