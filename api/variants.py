@@ -175,7 +175,7 @@ async def create(resources: Resources, caller: Caller, key: str | None, body: Va
             version=change.version,
         )
         made = await stored.insert(change.connection, wanted)
-        quantity = 0 if body.stock_quantity is UNSET else body.stock_quantity
+        quantity = None if body.stock_quantity is UNSET else body.stock_quantity
         level = await establish(resources.shard, body.sku, quantity)
         return refused_stock(level) if isinstance(level, Refused) else _reply(201, made, level)
 

@@ -14,15 +14,17 @@ DELETED = "deleted"
 MAX_ATTEMPTS = 5
 
 
-async def establish(shard: Shard, sku: str, on_hand: int) -> StockLevel | Refused:
-    """Give a new variant its stock. Stock that is there already is adopted and counted as `on_hand`.
+async def establish(shard: Shard, sku: str, on_hand: int | None) -> StockLevel | Refused:
+    """Give a new variant its stock. Stock that is there already is adopted, and counted where `on_hand` tells.
 
     Refused where units inside live holds make it more than that. Raises Unavailable.
     """
-    created = await _adjust(shard, sku, on_hand, CREATED, create=True)
-    if isinstance(created, Refused) and created.refusal is Refusal.SKU_EXISTS:
+    created = await _adjust(shard, sku, on_hand or 0, CREATED, create=True)
+    if not (isinstance(created, Refused) and created.refusal is Refusal.SKU_EXISTS):
+        return created
+    if on_hand is not None:
         return await count(shard, sku, on_hand)
-    return created
+    return await shard.stock(sku) or created
 
 
 async def count(shard: Shard, sku: str, on_hand: int) -> StockLevel | Refused:

@@ -81,6 +81,14 @@ def test_stock_without_a_variant_is_adopted_and_counted(api: Api) -> None:
         assert api.stock(sku)["customer_limit"] == 2
 
 
+def test_stock_without_a_variant_is_adopted_as_it_is_where_no_count_is_told(api: Api) -> None:
+    sku = api.create(5, customer_limit=2)
+    api.hold(sku, 2)
+    response = api.client.post(URL, json={"product_id": make_product(api)["id"], "sku": sku})
+    assert counts(made(response)) == (5, 2, 3)
+    assert api.stock(sku)["on_hand"] == 5
+
+
 def test_stock_that_cannot_be_counted_down_leaves_no_variant(api: Api) -> None:
     sku = api.create(5)
     api.hold(sku, 3)
