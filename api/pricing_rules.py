@@ -43,7 +43,6 @@ Money = Annotated[int, Meta(ge=0, le=MAX_PRICE_MINOR, description="In minor unit
 Amount = Annotated[int, Meta(ge=1, le=MAX_PRICE_MINOR, description="Off a unit, in minor units", examples=[500])]
 Percent = Annotated[int, Meta(ge=1, le=100, description="Off a unit", examples=[10])]
 
-CONDITIONS = {"bulk": "min_quantity", "tier": "user_tier", "promo": "promo_code"}
 EFFECTS = ("percent", "amount", "price", "buy_quantity", "get_quantity")
 EFFECTS_OF = {"sale_price": ("price",), "buy_x_get_y": ("buy_quantity", "get_quantity")}
 
@@ -51,8 +50,8 @@ EFFECTS_OF = {"sale_price": ("price",), "buy_x_get_y": ("buy_quantity", "get_qua
 class RuleRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule: all conditions that are given must hold, and it has the one effect of its kind.
 
-    `bulk` needs `min_quantity`, `tier` a `user_tier`, `promo` a `promo_code`, `seasonal` a start or an end; each of
-    them takes `percent` or `amount` off a unit. `sale_price` needs `price`, `buy_x_get_y` both of its quantities.
+    Every condition is optional for every kind: a `promo` without `promo_code` is for everybody. `bulk`, `tier`, `promo`
+    and `seasonal` take `percent` or `amount` off a unit, `sale_price` needs `price`, `buy_x_get_y` both of its quantities.
     """
 
     name: RuleName
@@ -198,11 +197,6 @@ def unknown_rule(rule_id: str) -> Problem:
 
 def _judge(catalogue: Catalogue, body: RuleRequest) -> Problem | None:
     """Why there cannot be such a rule."""
-    condition = CONDITIONS.get(body.kind)
-    if condition is not None and getattr(body, condition) is None:
-        return invalid(condition, f"a rule of kind {body.kind} needs it")
-    if body.kind == "seasonal" and body.starts_at is None and body.ends_at is None:
-        return invalid("starts_at", "a rule of kind seasonal needs a start or an end")
     window = judge_window("starts_at", body.starts_at, "ends_at", body.ends_at)
     return window or _judge_effect(body) or _judge_subject(catalogue, body)
 
