@@ -51,7 +51,7 @@ class RuleRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A rule: all conditions that are given must hold, and it has the one effect of its kind.
 
     Every condition is optional for every kind: a `promo` without `promo_code` is for everybody. `bulk`, `tier`, `promo`
-    and `seasonal` take `percent` or `amount` off a unit, `sale_price` needs `price`, `buy_x_get_y` both of its quantities.
+    and `seasonal` take `percent` or `amount` off a unit, `sale_price` needs `price`, `buy_x_get_y` both quantities.
     """
 
     name: RuleName

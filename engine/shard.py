@@ -170,7 +170,7 @@ class Shard(Reader):
 
         As with `reserve`, a hold past its deadline never stands in the way.
         """
-        if self.turned_away is not None and trade.claims:
+        if self.turned_away is not None and trade.makes_more_holds:
             raise Unavailable(self.turned_away, RETRY_WHEN_FULL_S)
         lane = self._lanes["trade"]
         answer = await lane.submit(Operation(*arguments_of(trade, self.keys)))

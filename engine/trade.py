@@ -91,8 +91,8 @@ class Trade(Struct, frozen=True, gc=False, kw_only=True):
     reason: str = ""
 
     @property
-    def claims(self) -> bool:
-        """Whether it may claim units that nobody held for it."""
+    def makes_more_holds(self) -> bool:
+        """Whether it makes more holds than it ends, each of which is a record in Redis' memory."""
         return len(self.made) > len(self.ended)
 
 

@@ -75,7 +75,11 @@ class Trader:
         self._turns: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def as_it_is(self, value: T, memory: Memory[T] | None) -> Answer[T] | Refused:
-        """What stays as it was; remembered all the same, so that its retry is answered the same."""
+        """What stays as it was; remembered all the same, so that its retry is answered the same.
+
+        Only in Redis: without an event nothing travels to PostgreSQL, and after a rebuild it is judged again, which is
+        safe, since it changes nothing.
+        """
         done = None if memory is None else await self.attempt(Plan(Trade(), value), memory)
         return Answer(value) if done is None else done
 

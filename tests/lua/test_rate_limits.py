@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from api.rate_limits import limits_of
 from engine import rate_limits
 from engine.idempotency import derive_token
 from engine.keys import Keys
@@ -167,6 +169,7 @@ async def test_what_nobody_can_judge_passes(
         assert await away.charge_each(SLOW, ["ada"]) is None
     suspended = limiter_on(redis, kind, settings, is_away=lambda: True)
     assert await suspended.charge(SLOW, {"ada": 1}) is None
+    assert await suspended.charge_each(SLOW, ["ada"]) is None
     assert await redis.keys("*") == []
 
 
@@ -184,3 +187,15 @@ async def test_an_answer_that_came_too_late_is_nobody_elses(
     standings = [await charge(limiter, SLOW, subject) for subject in ("bob", "carol", "carol")]
     assert [standing.remaining for standing in standings] == [3, 4, 3]
     await limiter.close()
+
+
+def test_the_window_of_a_limit_is_long_enough_for_its_burst() -> None:
+    assert [Policy("key", 3, burst).window_s for burst in (1, 3, 4, 7)] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("limited", ["rate_limit_key", "rate_limit_customer"])
+async def test_one_limit_alone_is_enough_to_be_asked_for(
+    limiter: RateLimiter, settings: Settings, limited: str
+) -> None:
+    assert limits_of(limiter, settings) is None
+    assert limits_of(limiter, msgspec.structs.replace(settings, **{limited: 5})) is not None
