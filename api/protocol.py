@@ -101,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *, bounds: Bounds, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._bounds = bounds
-        self._most_at_once = bounds.head_bytes // 2
+        self._most_at_once = bounds.head_bytes // 8
         self._head_bytes = 0
         self._head: object = None
         self._complete: object = None
@@ -118,7 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
             turn_away(transport, self.loop, words, self._bounds.turned_away)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, with no more at a time than half of what a head may have."""
+        """Feed the parser with an eighth at most of what a head may have: where one begins and ends is not counted."""
         most = self._most_at_once
         if len(data) <= most:
             self._feed(data)

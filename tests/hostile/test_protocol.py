@@ -137,6 +137,14 @@ def test_a_request_line_beyond_the_limit_is_refused(api: Api) -> None:
     assert [answer.status for answer in talk.answers] == [431]
 
 
+def test_a_head_may_not_be_half_as_large_again_as_its_limit(api: Api) -> None:
+    size = api.settings.head_limit_bytes + api.settings.head_limit_bytes // 3
+    head = request("GET", "/livez", [(f"X-{i}", "a" * 490) for i in range(size // 500)])
+    pieces = [head[start : start + 9_000] for start in range(0, len(head), 9_000)]
+    for sent in ([head], pieces):
+        assert [answer.status for answer in say(_port(api), *sent, is_half_closed=True).answers] == [431]
+
+
 def test_a_head_within_its_limits_is_served_however_it_is_cut(api: Api) -> None:
     head = (
         b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 300) for i in range(99)) + b"Host: x\r\n\r\n"
