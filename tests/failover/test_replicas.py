@@ -6,12 +6,14 @@ import signal
 
 import pytest
 from msgspec.structs import replace
+from redis.exceptions import ResponseError
 
 from cli.processes import wait_until
 from engine.errors import Unavailable
 from engine.fence import Fence
 from engine.holds import HoldAnswer
 from engine.idempotency import Keyed
+from engine.scripts import Replicas, Script, replicas_of
 from engine.settings import Settings
 from persistence import fence as verification
 from persistence.flush import Drained, Offset, drain_once
@@ -75,6 +77,25 @@ async def test_a_script_that_the_server_forgot_is_sent_again_also_where_replicas
         servers.master.ask("SCRIPT", "FLUSH")
         assert isinstance(await system.shard.commit(held.token), HoldAnswer)
         assert await system.counts("A") == (8, 0, 2)
+
+
+async def test_what_a_script_raises_is_raised_also_where_replicas_confirm_it(settings: Settings) -> None:
+    async with open_system(replace(settings, commit_replicas=1)) as system:
+        broken = Script("commit", replicas=Replicas(1, 100))
+        broken.replace_text("return redis.error_reply('ERR of the script')")
+        with pytest.raises(ResponseError, match="of the script"):
+            await broken.run(system.shard.pipe, [system.keys.meta], b"")
+
+
+def test_what_sells_and_what_promises_units_waits_for_as_many_replicas_as_told_and_never_too_long() -> None:
+    told = Settings(commit_replicas=1, reserve_replicas=2, replica_timeout_ms=5_000, redis_timeout_s=2.0)
+    selling, promising = Replicas(1, 1_000), Replicas(2, 1_000)
+    assert replicas_of(told) == {
+        **dict.fromkeys(("commit", "trade"), selling),
+        **dict.fromkeys(("reserve", "extend", "release", "adjust"), promising),
+    }
+    assert replicas_of(replace(told, replica_timeout_ms=80))["commit"].timeout_ms == 80
+    assert replicas_of(replace(told, commit_replicas=0, reserve_replicas=0)) == {}
 
 
 async def test_a_replica_that_took_over_goes_on_in_a_new_epoch_and_nothing_of_the_old_master_is_applied(
