@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
 from api.tallies import OutcomeTallies, RequestTallies, SizeTallies
@@ -49,6 +51,20 @@ class Metrics:
         self.verifications = Counter(
             "holdfast_verifications", "Comparisons of Redis with PostgreSQL by verdict", ("verdict",), registry=registry
         )
+        self.books_differences = Gauge(
+            "holdfast_books_differences", "Differences that the last audit listed", registry=registry
+        )
+        self.quarantined = Gauge(
+            "holdfast_quarantined_events", "Events that the last audit found set aside", registry=registry
+        )
+        self.orphans_unproven = Gauge(
+            "holdfast_orphans_unproven", "Lost holds that the last audit could not prove to be over", registry=registry
+        )
+        self.books_compared = Gauge(
+            "holdfast_books_compared_timestamp_seconds", "When that audit was done, in s since 1970", registry=registry
+        )
+        for audited in (self.books_differences, self.quarantined, self.orphans_unproven, self.books_compared):
+            audited.set(math.nan)  # until the first audit
         self.up = Gauge("holdfast_up", "1 when a component works, else 0", ("component",), registry=registry)
         for component in COMPONENTS:
             self.up.labels(component).set(0)

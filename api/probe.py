@@ -1,4 +1,4 @@
-"""The probe: looks at Redis, PostgreSQL and the backlog once a second, for readyz and the metrics."""
+"""The probe: looks at Redis, PostgreSQL, the last audit and the backlog once a second, for readyz and the metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.errors import Unavailable
 from engine.reader import Backlog
 from engine.settings import Settings
 from engine.shard import Shard
-from persistence.flush import read_offset
+from persistence.audit import LastAudit, read_last
 from persistence.pool import Pool
 
 log = logging.getLogger("holdfast.probe")
@@ -81,14 +81,18 @@ class Probe:
         return self._up("redis")
 
     async def _look_at_postgresql(self) -> Component:
-        async def read(pool: Pool) -> None:
+        """PostgreSQL's state; the question is what the last audit found, for the metrics."""
+
+        async def read(pool: Pool) -> LastAudit | None:
             async with pool.acquire() as connection:
-                await read_offset(connection, self._shard.keys.shard)
+                return await read_last(connection, self._shard.keys.shard)
 
         try:
-            await self._database.ask(read, TIMEOUT_S)
+            found = await self._database.ask(read, TIMEOUT_S)
         except Unavailable as error:
             return self._down("postgresql", error.reason)
+        if found is not None:
+            self._publish_audit(found)
         return self._up("postgresql")
 
     async def _look_at_backlog(self) -> Backlog | None:
@@ -113,6 +117,13 @@ class Probe:
         if self._told.pop(name, None) is not None:
             log.info("%s is back", name)
         return UP
+
+    def _publish_audit(self, found: LastAudit) -> None:
+        metrics = self._metrics
+        metrics.books_differences.set(found.differences)
+        metrics.quarantined.set(found.quarantined)
+        metrics.orphans_unproven.set(found.orphans_unproven)
+        metrics.books_compared.set(found.at_ms / 1_000)
 
     def _publish(self) -> None:
         seen = self._health.readiness().components

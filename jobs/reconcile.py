@@ -11,9 +11,10 @@ from msgspec import Struct
 from engine.errors import Unavailable
 from engine.settings import Settings, read_settings
 from jobs.orphans import end_orphans
-from jobs.resources import open_resources
+from jobs.resources import Resources, open_resources
 from persistence import fence
-from persistence.audit import Audit, audit, set_levels_from_ledger
+from persistence.audit import Audit, audit, record, set_levels_from_ledger
+from persistence.pool import FAULTS
 
 AUDIT_WAIT_S = 30.0
 JOB_WAIT_S = 3.0
@@ -33,11 +34,17 @@ class Reconciled(Struct, frozen=True):
 
 
 def reconcile() -> None:
-    """The job: mends what is provably an orphan and reports the rest."""
+    """The job: mends what is provably an orphan and reports the rest.
+
+    Where the books cannot be compared now, what was found last stays for the metrics, and its time tells its age.
+    """
     try:
         result = asyncio.run(run(read_settings(), fix=False, wait_s=JOB_WAIT_S))
     except Unavailable as error:
         log.warning("the books were not compared: %s", error.reason)
+        return
+    except FAULTS as error:
+        log.warning("the books were not compared: PostgreSQL is unavailable: %r", error)
         return
     if not result.audit.is_clean or result.orphans_unproven:
         log.error("the books do not balance: %s", msgspec.json.encode(result).decode())
@@ -46,21 +53,24 @@ def reconcile() -> None:
 async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) -> Reconciled:
     """End orphans, audit, and with `fix` set PostgreSQL's counts to its ledger and rebuild Redis from them.
 
-    Nothing is mended while events are set aside, since only Redis has what they changed (persistence/fence.py). Raises
-    Unavailable when one of the two is out of reach, or the flush does not keep up within `wait_s`.
+    Nothing is mended while events are set aside, since only Redis has what they changed (persistence/fence.py). What
+    each audit finds is recorded, where the metrics find it. Raises Unavailable when one of the two is out of reach, or
+    the flush does not keep up within `wait_s`, and one of FAULTS when PostgreSQL goes away meanwhile.
     """
     async with open_resources(settings) as resources:
         ended, unproven = await end_orphans(resources, wait_s)
-        found = await audit(resources.redis, resources.pool, resources.keys, wait_s)
+        found = await _audit(resources, unproven, wait_s)
         if found.is_clean or found.quarantined or not fix:
             return Reconciled(ended, unproven, 0, rebuilt=False, audit=found)
         mended = await set_levels_from_ledger(resources.pool)
         await fence.rebuild(settings, resources.pool, resources.keys)
     async with open_resources(settings) as resources:
-        return Reconciled(
-            ended,
-            unproven,
-            mended,
-            rebuilt=True,
-            audit=await audit(resources.redis, resources.pool, resources.keys, wait_s),
-        )
+        found = await _audit(resources, unproven, wait_s)
+        return Reconciled(ended, unproven, mended, rebuilt=True, audit=found)
+
+
+async def _audit(resources: Resources, orphans_unproven: int, wait_s: float) -> Audit:
+    """What an audit finds, which is also left for the metrics."""
+    found = await audit(resources.redis, resources.pool, resources.keys, wait_s)
+    await record(resources.pool, resources.keys.shard, found, orphans_unproven)
+    return found

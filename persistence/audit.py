@@ -12,7 +12,7 @@ from engine.keys import Keys
 from engine.stock import StockLevel, level_of_row
 from persistence import quarantine
 from persistence.flush import read_offset
-from persistence.pool import Pool
+from persistence.pool import Connection, Pool
 from persistence.sql import queries, rows_of
 
 MAX_LISTED = 1_000
@@ -44,6 +44,15 @@ class Audit(Struct, frozen=True):
     def is_clean(self) -> bool:
         """Whether every unit is accounted for."""
         return not self.differences and not self.quarantined
+
+
+class LastAudit(Struct, frozen=True):
+    """What a shard's last audit found, in numbers, and when it was done, in ms since 1970."""
+
+    differences: int
+    quarantined: int
+    orphans_unproven: int
+    at_ms: int
 
 
 async def audit(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
@@ -117,6 +126,18 @@ async def wait_until_applied(pool: Pool, keys: Keys, epoch: int, seq: int, wait_
                 f"PostgreSQL did not reach event {epoch}-{seq} within {wait_s:g} s: is the worker running?"
             )
         await asyncio.sleep(POLL_S)
+
+
+async def record(pool: Pool, shard: int, found: Audit, orphans_unproven: int) -> None:
+    """Store what an audit found, by the time of PostgreSQL's clock, in the place of what the one before it found."""
+    numbers = (found.epoch, found.seq, found.skus, len(found.differences), found.quarantined, orphans_unproven)
+    await pool.execute(queries("audit")["record_audit"], shard, *numbers)
+
+
+async def read_last(connection: Connection, shard: int) -> LastAudit | None:
+    """What the last audit found, None before the first one."""
+    row = await connection.fetchrow(queries("audit")["read_last_audit"], shard)
+    return None if row is None else LastAudit(*row)
 
 
 async def set_levels_from_ledger(pool: Pool) -> int:

@@ -21,7 +21,7 @@ from engine.shard import Shard
 from engine.stock import Adjust, StockAnswer, StockLevel, level_of_row
 from persistence import fence as verification
 from persistence import orders
-from persistence.audit import Audit, audit
+from persistence.audit import Audit, LastAudit, audit, read_last
 from persistence.flush import drain_once
 from persistence.pool import Pool
 from persistence.pool import connect as connect_database
@@ -61,6 +61,11 @@ class System(Struct, dict=True):
     async def audit(self, wait_s: float = 0) -> Audit:
         """Compare both sides where the log is now."""
         return await audit(self.raw, self.pool, self.keys, wait_s)
+
+    async def last_audit(self) -> LastAudit | None:
+        """What was left of the last reconciliation."""
+        async with self.pool.acquire() as connection:
+            return await read_last(connection, self.keys.shard)
 
     async def create(self, sku: str, on_hand: int, customer_limit: int | None = None) -> None:
         """Bring a SKU into being."""

@@ -11,12 +11,12 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public
 GRANT SELECT, INSERT, UPDATE, DELETE ON categories, products, variants, pricing_rules, coupons TO holdfast_api;
 GRANT SELECT, UPDATE ON catalogue_version TO holdfast_api;
 GRANT SELECT, INSERT ON catalogue_deletions, idempotency TO holdfast_api;
-GRANT SELECT ON installation, flush_offsets, stock_levels, stock_ledger, holds, hold_lines, orders, api_keys
+GRANT SELECT ON installation, flush_offsets, audits, stock_levels, stock_ledger, holds, hold_lines, orders, api_keys
     TO holdfast_api;
 
--- A worker applies the event log. Nobody changes or deletes what the ledger says.
+-- A worker applies the event log and audits the books. Nobody changes or deletes what the ledger says.
 GRANT SELECT, INSERT ON stock_ledger, order_items TO holdfast_worker;
-GRANT SELECT, INSERT, UPDATE ON flush_offsets, stock_levels, holds, orders, flush_quarantine TO holdfast_worker;
+GRANT SELECT, INSERT, UPDATE ON flush_offsets, audits, stock_levels, holds, orders, flush_quarantine TO holdfast_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON operation_memories, carts, flush_steps TO holdfast_worker;
 GRANT SELECT ON installation, hold_lines, catalogue_version, categories, products, variants, pricing_rules, coupons
     TO holdfast_worker;
@@ -25,6 +25,8 @@ GRANT SELECT, DELETE ON catalogue_deletions, idempotency TO holdfast_worker;
 -- An operator is both of them, and makes and revokes keys.
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO holdfast_operator;
 
--- A reader sees what the documentation calls public: stock, its ledger, holds, orders and how far the log is applied.
-GRANT SELECT ON stock_levels, stock_ledger, holds, hold_lines, orders, order_items, flush_offsets TO holdfast_reader;
+-- A reader sees what the documentation calls public: stock, its ledger, holds, orders, how far the log is applied, and what
+-- the last audit found.
+GRANT SELECT ON stock_levels, stock_ledger, holds, hold_lines, orders, order_items, flush_offsets, audits
+    TO holdfast_reader;
 COMMIT;

@@ -68,3 +68,15 @@ FROM (
 ) AS sums
 WHERE sums.sku = level.sku
   AND (level.available, level.reserved, level.sold) IS DISTINCT FROM (sums.available, sums.reserved, sums.sold);
+
+-- name: record_audit
+-- What an audit found, in the place of what the one before it found.
+INSERT INTO audits (shard, epoch, seq, skus, differences, quarantined, orphans_unproven)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (shard) DO UPDATE
+SET epoch = excluded.epoch, seq = excluded.seq, skus = excluded.skus, differences = excluded.differences,
+    quarantined = excluded.quarantined, orphans_unproven = excluded.orphans_unproven, at = excluded.at;
+
+-- name: read_last_audit
+-- What a shard's last audit found, and when.
+SELECT differences, quarantined, orphans_unproven, at FROM audits WHERE shard = $1;

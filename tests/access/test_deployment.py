@@ -96,6 +96,7 @@ def await_the_jobs(deployment: Deployment, api: Api, ending: str, paid: str, lat
     deployment.wait_query("SELECT status FROM orders WHERE id = $1", late, wanted="canceled")
     deployment.wait_query("SELECT payment_status FROM orders WHERE id = $1", paid, wanted="succeeded")
     deployment.wait_query("SELECT count(*) FROM holds WHERE status = 'held' AND expires_at < now()", wanted=0)
+    deployment.wait_query("SELECT count(*) FROM audits", wanted=1)
 
 
 @pytest.mark.slow

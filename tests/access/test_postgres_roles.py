@@ -23,16 +23,16 @@ CATALOGUE = {"categories", "products", "variants", "pricing_rules", "coupons"}
 MAY: dict[str, dict[str, str]] = {
     "holdfast_api": dict.fromkeys(CATALOGUE, "rawd")
     | dict.fromkeys(("catalogue_deletions", "idempotency"), "ra")
-    | {"catalogue_version": "rw", "api_keys": "r", "installation": "r", "flush_offsets": "r"}
+    | {"catalogue_version": "rw", "api_keys": "r", "installation": "r", "flush_offsets": "r", "audits": "r"}
     | dict.fromkeys(("stock_levels", "stock_ledger", "holds", "hold_lines", "orders"), "r"),
     "holdfast_worker": dict.fromkeys((*CATALOGUE, "catalogue_version", "installation", "hold_lines"), "r")
     | dict.fromkeys(("stock_ledger", "order_items"), "ra")
-    | dict.fromkeys(("flush_offsets", "stock_levels", "holds", "orders", "flush_quarantine"), "raw")
+    | dict.fromkeys(("flush_offsets", "audits", "stock_levels", "holds", "orders", "flush_quarantine"), "raw")
     | dict.fromkeys(("operation_memories", "carts", "flush_steps"), "rawd")
     | dict.fromkeys(("catalogue_deletions", "idempotency"), "rd"),
     "holdfast_operator": {"api_keys": "ra"},  # and the column revoked_at
     "holdfast_reader": dict.fromkeys(
-        ("stock_levels", "stock_ledger", "holds", "hold_lines", "orders", "order_items", "flush_offsets"), "r"
+        ("stock_levels", "stock_ledger", "holds", "hold_lines", "orders", "order_items", "flush_offsets", "audits"), "r"
     ),
 }
 OWNERS_ALONE = {"schema_migrations"}
@@ -44,6 +44,7 @@ RUN_BY: dict[str, set[str]] = (
         "api_keys": {OPERATOR},
         "api_keys.find_key": {API},
         "audit": {WORKER, OPERATOR},
+        "audit.read_last_audit": {API},
         "carts": {WORKER},
         "catalogue": {API},
         "catalogue.read_version": {API, WORKER},
@@ -81,6 +82,7 @@ DENIED: dict[str, list[str]] = {
         "UPDATE orders SET status = 'completed'",
         "DELETE FROM holds",
         "UPDATE flush_offsets SET seq = 0",
+        "UPDATE audits SET differences = 0",
         "INSERT INTO api_keys (id, name, scope, secret_hash) VALUES ('k', 'k', 'operator', '')",
         "UPDATE api_keys SET revoked_at = NULL",
         "DELETE FROM idempotency",
@@ -89,6 +91,7 @@ DENIED: dict[str, list[str]] = {
     ],
     "holdfast_worker": [
         "SELECT * FROM api_keys",
+        "DELETE FROM audits",
         "UPDATE stock_ledger SET delta_sold = 0",
         "DELETE FROM stock_ledger",
         "DELETE FROM orders",
@@ -115,6 +118,7 @@ DENIED: dict[str, list[str]] = {
         "SELECT * FROM coupons",
         "UPDATE orders SET status = 'completed'",
         "UPDATE stock_levels SET sold = 0",
+        "UPDATE audits SET at = now()",
     ],
 }
 NOBODYS = [

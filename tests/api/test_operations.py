@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.embedded import EmbeddedPostgres
 from engine.keys import Keys
 from engine.settings import Settings
+from engine.stock import StockLevel, row_of_level
+from jobs.reconcile import run as reconcile
 from persistence.flush import drain_once
 from persistence.pool import connect
 from tests.api.process import ROOT, Api, assert_problem, running_api
@@ -77,6 +80,36 @@ def test_the_metrics_count_requests_holds_batches_and_components(api: Api) -> No
     assert found["holdfast_up", (("component", "postgresql"),)] == 1
     for name in ("holdfast_flush_lag_events", "holdfast_flush_lag_seconds", "holdfast_backlog_operations"):
         assert (name, ()) in found
+
+
+def test_the_metrics_tell_what_the_last_audit_found_and_when(own_api: Api) -> None:
+    settings = own_api.settings
+    assert all(math.isnan(number) for number in _books(own_api))
+    skus = [own_api.create(10) for _ in range(2)]
+    asyncio.run(_flush(settings))
+    before_ms = int(time.time() * 1_000)
+    asyncio.run(reconcile(settings, fix=False))
+    _wait_for(lambda: _books(own_api)[:3] == (0, 0, 0))
+    compared = _books(own_api)[3]
+    assert before_ms <= compared * 1_000 <= time.time() * 1_000
+    with redis.Redis.from_url(settings.require_redis_url()) as raw:
+        for sku in skus:
+            raw.hset(Keys().stock, sku, row_of_level(StockLevel(sku, 11, 0, 0, 11, None)))
+        raw.sadd(Keys().orphans, "ghost")
+    asyncio.run(reconcile(settings, fix=False))
+    _wait_for(lambda: _books(own_api)[:3] == (2, 0, 1))
+    assert _books(own_api)[3] > compared
+
+
+def _books(api: Api) -> tuple[float, ...]:
+    """Differences, events set aside, orphans that nothing proves, and when they were counted."""
+    found = _metrics(api)
+    return (
+        found["holdfast_books_differences", ()],
+        found["holdfast_quarantined_events", ()],
+        found["holdfast_orphans_unproven", ()],
+        found["holdfast_books_compared_timestamp_seconds", ()],
+    )
 
 
 def test_no_client_can_add_a_label(api: Api) -> None:

@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from cli.embedded import EmbeddedPostgres
+from engine.keys import Keys
 from engine.settings import Settings
+from jobs.reconcile import reconcile
+from persistence.audit import Audit, audit
+from persistence.pool import Pool
 from tests.jobs.processes import Processes, applied, assert_exactly_once
 from tests.own_postgres import own_postgres
-from tests.system import System, reserve
+from tests.system import System, open_system, reserve
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +55,30 @@ async def test_postgresql_restarted_in_the_middle_of_a_flush_ends_equal_to_redis
     assert await system.counts("A") == (100_000 - sold, sold, 0)
     assert worker.process.poll() is None
     await assert_exactly_once(system)
+
+
+async def test_a_reconciliation_that_postgresql_goes_away_from_is_a_warning_and_leaves_what_the_last_one_found(
+    system: System,
+    settings: Settings,
+    postgres: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    await asyncio.to_thread(reconcile)
+    found = await system.last_audit()
+    assert found is not None
+
+    async def audit_without_postgresql(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
+        await asyncio.to_thread(postgres.stop)
+        return await audit(redis, pool, keys, wait_s)
+
+    monkeypatch.setattr("jobs.reconcile.audit", audit_without_postgresql)
+    for _ in range(2):  # it goes away in the midst of the first, and is away when the second begins
+        await asyncio.to_thread(reconcile)
+    assert caplog.text.count("the books were not compared: PostgreSQL is unavailable") == 2
+    postgres.start()
+    await asyncio.to_thread(postgres.wait_ready)
+    async with open_system(settings) as after:
+        assert await after.last_audit() == found

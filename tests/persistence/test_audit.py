@@ -45,8 +45,12 @@ async def test_a_unit_that_appears_in_redis_by_hand_is_found_and_mended_on_reque
     assert (difference.sku, difference.between) == ("A", "Redis and PostgreSQL")
     reported = await run(system.settings, fix=False)
     assert not reported.audit.is_clean
+    left = await system.last_audit()
+    assert left is not None and left.differences == 1
     mended = await run(system.settings, fix=True)
     assert mended.rebuilt and mended.audit.is_clean
+    left = await system.last_audit()
+    assert left is not None and left.differences == 0
     await system.verify()
     assert await system.counts("A") == (10, 0, 0)
 

@@ -1,0 +1,102 @@
+"""Reconcile: the job leaves what it found for the metrics; what could not be compared leaves that as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from engine.errors import Unavailable
+from engine.settings import Settings
+from engine.stock import StockLevel, row_of_level
+from jobs.reconcile import reconcile
+from persistence.audit import LastAudit
+from tests.persistence.forging import forge
+from tests.system import System
+
+pytestmark = pytest.mark.anyio
+
+Job = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+def job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """The job as a worker runs it: in no loop, with the settings in its environment."""
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> None:
+        await asyncio.to_thread(reconcile)
+
+    return run
+
+
+async def test_the_job_leaves_what_it_found_where_and_when(system: System, job: Job) -> None:
+    for sku in ("A", "B"):
+        await system.create(sku, 10)
+    await system.flush()
+    assert await system.last_audit() is None
+    before_ms = int(time.time() * 1_000)
+    await job()
+    clean = await told(system)
+    assert clean == LastAudit(0, 0, 0, clean.at_ms)
+    assert before_ms <= clean.at_ms <= time.time() * 1_000
+    assert tuple(await system.pool.fetchrow("SELECT shard, epoch, seq, skus FROM audits") or ()) == (0, 1, 2, 2)
+
+    for sku in ("A", "B"):
+        await system.raw.hset(system.keys.stock, sku, row_of_level(StockLevel(sku, 11, 0, 0, 11, None)))
+    await system.raw.sadd(system.keys.orphans, "ghost")
+    await job()
+    dirty = await told(system)
+    assert dirty == LastAudit(2, 0, 1, dirty.at_ms)
+    assert dirty.at_ms > clean.at_ms
+
+    await forge(system, "1-3", kind="adjust", at="1000", n="1", events='[["A","many","","",0,0]]')
+    await system.flush()
+    await job()
+    last = await told(system)
+    assert last == LastAudit(2, 1, 0, last.at_ms)  # orphans are not judged while an event is set aside
+    assert tuple(await system.pool.fetchrow("SELECT shard, epoch, seq, skus FROM audits") or ()) == (0, 1, 3, 2)
+
+
+async def test_an_audit_that_the_flush_did_not_reach_leaves_what_the_last_one_found(
+    system: System, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await system.flush()
+    await job()
+    found = await told(system)
+    await system.create("A", 10)
+    monkeypatch.setattr("jobs.reconcile.JOB_WAIT_S", 0.1)
+    await job()
+    assert await told(system) == found
+    assert "the books were not compared: PostgreSQL did not reach event" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault", [Unavailable("Redis is empty"), TimeoutError(), asyncpg.ConnectionDoesNotExistError("gone")], ids=repr
+)
+async def test_a_fault_is_a_warning_and_leaves_what_the_last_audit_found(
+    system: System, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    await job()
+    found = await told(system)
+
+    async def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("jobs.reconcile.audit", fail)
+    await job()
+    assert await told(system) == found
+    (said,) = [record for record in caplog.records if record.name == "jobs.reconcile"]
+    assert said.levelname == "WARNING"
+    assert "the books were not compared" in said.message
+
+
+async def told(system: System) -> LastAudit:
+    """What the last audit found, of which there was one."""
+    found = await system.last_audit()
+    assert found is not None
+    return found
