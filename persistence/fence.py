@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import asyncpg
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -29,19 +30,21 @@ log = logging.getLogger(__name__)
 Verdict = Literal["verified", "initialised", "advanced", "repaired", "rebuilt"]
 """`verified` is as it was left; `advanced` lacks nothing but goes on in a new epoch; the last two were mended."""
 
+AT_WORK = "another process is verifying or mending Redis"
+
 
 async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None = None) -> Verdict:
     """Compare the Redis that `settings` names with PostgreSQL's offset, mend what is behind, and open the fence.
 
     Redis ahead is normal. Redis behind gets the ledger's tail, Redis empty or half rebuilt is rebuilt, and where a
     replica took over a new epoch begins, so that nothing of the server that it followed is applied any more. Raises
-    Unavailable, and leaves the fence closed, when one of the two is out of reach or when only an operator can tell
-    what is true.
+    Unavailable, and leaves the fence closed, when one of the two is out of reach, when another process or one that
+    may mend has to do it first, or when only an operator can tell what is true.
     """
     keys = keys or Keys()
     redis = connect(settings)
     try:
-        async with redis.client() as client, _shard_lock(pool, keys):
+        async with redis.client() as client, _shard_lock(pool, keys, fence.explain):
             run_id = await _run_id(client)
             verdict = await _judge(settings, pool, client, keys, fence.explain)
             meta = await Restorer(client, keys).meta()
@@ -62,10 +65,19 @@ async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None
 
 
 @asynccontextmanager
-async def _shard_lock(pool: Pool, keys: Keys) -> AsyncIterator[None]:
+async def _shard_lock(pool: Pool, keys: Keys, explain: Callable[[str], None]) -> AsyncIterator[None]:
+    """Only this process verifies or mends the shard; `explain` is told when it has to wait for another one.
+
+    Raises Unavailable when that takes longer than the pool lets a statement wait for a lock: a rebuild may.
+    """
     sql = queries("rebuild")
     async with pool.acquire() as connection:
-        await connection.execute(sql["lock_shard"], keys.shard)
+        if not await connection.fetchval(sql["try_lock_shard"], keys.shard):
+            explain(AT_WORK)
+            try:
+                await connection.execute(sql["lock_shard"], keys.shard)
+            except asyncpg.LockNotAvailableError as error:
+                raise Unavailable(f"{AT_WORK}: {error}") from error
         try:
             yield
         finally:
@@ -85,15 +97,20 @@ async def rebuild(
     keys = keys or Keys()
     redis = connect(settings)
     try:
-        async with redis.client() as client, _shard_lock(pool, keys), pool.acquire() as connection:
+        async with (
+            redis.client() as client,
+            _shard_lock(pool, keys, lambda _: None),
+            pool.acquire() as connection,
+        ):
             meta = await Restorer(client, keys).meta()
             await _refuse_foreign(connection, meta)
+            drained = await drain_rest(connection, client, keys)
             if not give_up_quarantined:
-                await _refuse_loss(connection, client, keys, meta)
+                await _refuse_loss(connection, keys, meta)
             rebuilt = await rebuild_shard(connection, client, keys, settings)
             if give_up_quarantined:
                 await connection.execute(queries("quarantine")["give_up"], keys.shard, rebuilt.epoch)
-            return rebuilt
+            return replace(rebuilt, drained_events=drained + rebuilt.drained_events)
     except RedisError as error:
         raise Unavailable(f"Redis is unavailable: {reason_of(error)} (see HOLDFAST_REDIS_URL)") from error
     finally:
@@ -109,16 +126,22 @@ async def _refuse_foreign(connection: Connection, meta: Meta) -> str:
     return installation
 
 
-async def _refuse_loss(connection: Connection, client: Redis, keys: Keys, meta: Meta) -> None:
-    if meta.epoch is None:  # it has nothing to lose
-        return
-    await drain_rest(connection, client, keys)
+async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta) -> None:
+    """Raise Unavailable while events of the epoch that Redis is in are set aside; one in none has nothing to lose."""
     waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard, meta.epoch)
     if waiting:
         raise Unavailable(
             f"{waiting} events are set aside, and only Redis has what they changed: replay them first (holdfast "
             "quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
         )
+
+
+async def _refuse_reader(connection: Connection, keys: Keys, what: str) -> None:
+    """Raise Unavailable where this process may only read the offset, before it says that it mends (decision 15)."""
+    try:
+        await connection.execute(queries("flush")["lock_offset"], keys.shard)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Unavailable(f"Redis waits for a worker to {what}: {error}") from error
 
 
 async def _run_id(client: Redis) -> str:
@@ -160,12 +183,14 @@ async def _judge(settings: Settings, pool: Pool, client: Redis, keys: Keys, expl
                 "back, or empty Redis to go on from what PostgreSQL knows"
             )
         if meta.epoch != offset.epoch:
+            await _refuse_reader(connection, keys, "mend it")
             explain("Redis is being rebuilt from PostgreSQL")
             await rebuild_shard(connection, client, keys, settings)
             return "rebuilt"
         # Once it restarts, a server no longer tells that it took over; where Sentinels watch, any may have.
         may_have_taken_over = server.took_over or is_of_sentinels(settings.require_redis_url())
         if meta.seq < offset.seq or (may_have_taken_over and meta.run_id != server.run_id):
+            await _refuse_reader(connection, keys, "mend it")
             return await mend_shard(connection, client, keys, settings, explain)
         return "verified"
 
@@ -174,6 +199,7 @@ async def _begin(
     connection: Connection, restorer: Restorer, keys: Keys, meta: Meta, installation: str, run_id: str
 ) -> Verdict:
     if meta.epoch is None:
+        await _refuse_reader(connection, keys, "set it up")
         if not await restorer.is_empty():
             raise Unavailable(
                 "PostgreSQL is empty, but this Redis holds a shard without its record: empty it, or point "
@@ -187,5 +213,6 @@ async def _begin(
             "PostgreSQL is empty, but this Redis has already let go of events that were flushed elsewhere: "
             "point HOLDFAST_DATABASE_URL at the database that belongs to it"
         )
+    await _refuse_reader(connection, keys, "set it up")
     await connection.execute(queries("flush")["insert_offset"], keys.shard, meta.epoch, 0)
     return "verified"

@@ -83,7 +83,8 @@ async def _next_entries(redis: Redis, keys: Keys, offset: Offset, max_events: in
             expected = seq + 1
             if entry.epoch != offset.epoch or (entry.first_seq or expected) != expected:
                 found = f"{entry.epoch}-{entry.first_seq}"
-                raise LogGap(f"shard {keys.shard}: expected event {offset.epoch}-{expected}, found {found}")
+                where = f"shard {keys.shard} expected event {offset.epoch}-{expected}, found {found}"
+                raise LogGap(f"events are missing in the log: {where}")
             taken.append(entry)
             count += entry.last_seq - seq
             seq = entry.last_seq

@@ -1,5 +1,9 @@
--- name: lock_shard
+-- name: try_lock_shard
 -- One verifier or rebuilder of a shard at a time. Held by the session, since a transaction that idles is ended.
+SELECT pg_try_advisory_lock(7015301, $1);
+
+-- name: lock_shard
+-- The same, once whoever has it is done.
 SELECT pg_advisory_lock(7015301, $1);
 
 -- name: unlock_shard

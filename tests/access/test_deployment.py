@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from engine.errors import Unavailable
+from engine.fence import Fence
 from engine.settings import Settings
+from persistence.fence import verify
+from persistence.pool import connect
 from tests.access.driving import (
+    KEYS,
     Deployment,
     change_catalogue,
     command_everything,
@@ -26,7 +32,9 @@ DENIAL = re.compile(
     r"^.*(?:NOPERM|permission denied|has no permissions|No permissions).*$", re.IGNORECASE | re.MULTILINE
 )
 # The API may not mend a Redis that was wiped, tries, and says that it waits.
-EXPECTED = "Redis cannot be verified: PostgreSQL is unavailable: permission denied for table flush_offsets"
+EXPECTED = "Redis cannot be verified: Redis waits for a worker to mend it: permission denied for table flush_offsets"
+# Else PostgreSQL knows nothing of a shard yet, and a worker has to set it up.
+BEGUN = "INSERT INTO flush_offsets (shard, epoch, seq) VALUES (0, 1, 0) ON CONFLICT (shard) DO NOTHING"
 # What no test brings about for certain: a name that is taken, a look at the server by hand, a race for a watched key,
 # a replica.
 RARE = {"ping", "hexists", "persist", "unwatch", "publish", "wait"}
@@ -103,10 +111,72 @@ def await_the_jobs(deployment: Deployment, api: Api, ending: str, paid: str, lat
 def test_an_api_without_a_worker_leaves_a_wiped_redis_as_it_is_and_says_so(deployment: Deployment, place: Path) -> None:
     with deployment.redis.client(ADMIN) as admin:
         admin.flushall()
+        deployment.query(BEGUN)
         with running_api(deployment.settings_of("api"), place / "alone.log", is_ready=False) as api:
             api.wait_status(503)
-            assert api.client.get("/readyz").json()["components"]["fence"]["status"] == "down"
+            waiting = {"status": "down", "detail": "Redis waits for a worker to mend it"}
+            wait_for(lambda: api.client.get("/readyz").json()["components"]["fence"] == waiting, str(waiting))
             assert admin.dbsize() == 0
             worker = deployment.processes_of("worker", "worker").worker("flush")
             api.wait_ready()
             worker.end()
+
+
+class Listening(Fence):
+    """A fence that keeps what it is told about the work on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def explain(self, reason: str) -> None:
+        self.told.append(reason)
+        super().explain(reason)
+
+
+@pytest.mark.parametrize(
+    ("found", "applied", "what"),
+    [
+        pytest.param({}, 5, "mend it", id="empty"),
+        pytest.param({"epoch": 1, "seq": 4, "flushed": 4}, 5, "mend it", id="behind"),
+        pytest.param({}, None, "set it up", id="both-empty"),
+        pytest.param({"epoch": 1, "seq": 4, "flushed": 0}, None, "set it up", id="nothing-flushed"),
+    ],
+)
+def test_a_process_that_may_not_mend_says_for_whom_it_waits_and_never_that_it_mends(
+    deployment: Deployment, found: dict[str, int], applied: int | None, what: str
+) -> None:
+    deployment.query("DELETE FROM flush_offsets")
+    if applied is not None:
+        deployment.query("INSERT INTO flush_offsets (shard, epoch, seq) VALUES (0, 1, $1)", applied)
+    with deployment.redis.client(ADMIN) as admin:
+        admin.flushall()
+        if found:
+            admin.hset(KEYS.meta, mapping=found)
+    fence = Listening()
+    reason = asyncio.run(why_not(deployment.settings_of("api"), fence))
+    assert reason == f"Redis waits for a worker to {what}: permission denied for table flush_offsets"
+    assert fence.told == []
+
+
+@pytest.mark.parametrize("what", ["SELECT ON flush_offsets", "SELECT ON installation"])
+def test_a_role_that_lacks_what_it_needs_to_compare_waits_for_no_worker(deployment: Deployment, what: str) -> None:
+    deployment.query(BEGUN)
+    deployment.query(f"REVOKE {what} FROM holdfast_api")
+    try:
+        reason = asyncio.run(why_not(deployment.settings_of("api"), Fence()))
+    finally:
+        deployment.query(f"GRANT {what} TO holdfast_api")
+    assert reason.startswith("PostgreSQL is unavailable: permission denied for table ")
+
+
+async def why_not(settings: Settings, fence: Fence) -> str:
+    """Why a verification with these users leaves the fence closed."""
+    pool = await connect(settings.require_database_url(), 2)
+    try:
+        with pytest.raises(Unavailable) as raised:
+            await verify(settings, pool, fence)
+    finally:
+        pool.terminate()
+    assert not fence.is_open
+    return raised.value.reason

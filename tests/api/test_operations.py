@@ -26,6 +26,7 @@ from engine.stock import StockLevel, row_of_level
 from jobs.reconcile import run as reconcile
 from persistence.flush import drain_once
 from persistence.pool import connect
+from persistence.sql import queries
 from tests.api.process import ROOT, Api, assert_problem, running_api
 from tests.own_postgres import own_postgres
 
@@ -139,6 +140,48 @@ def test_a_wiped_redis_is_rebuilt_without_anybody_asking(own_api: Api) -> None:
     assert own_api.client.get(f"/api/v1/holds/{held['id']}").json() == held
     assert own_api.client.post(f"/api/v1/holds/{held['id']}/commit").json()["status"] == "committed"
     assert _metrics(own_api)["holdfast_fence_closings_total", ()] >= 1
+
+
+def test_readiness_and_shoppers_hear_that_another_process_mends_redis(own_api: Api) -> None:
+    sku = own_api.create(10)
+    asyncio.run(_flush(own_api.settings))
+    asyncio.run(_see_reasons_while_another_process_mends(own_api, sku))
+    own_api.wait_ready()
+    assert own_api.stock(sku)["available"] == 10
+
+
+async def _see_reasons_while_another_process_mends(api: Api, sku: str) -> None:
+    pool = await connect(api.settings.require_database_url(), 1)
+    async with pool.acquire() as other:
+        await other.execute(queries("rebuild")["lock_shard"], Keys().shard)
+        with redis.Redis.from_url(api.settings.require_redis_url()) as raw:
+            raw.flushall()
+        _wait_for(lambda: _fence_detail(api) == "another process is verifying or mending Redis")
+        found = assert_problem(api.client.post("/api/v1/holds", json=_body(sku)), 503, "unavailable")
+        assert found["detail"] == "another process is verifying or mending Redis."
+    await pool.close()
+
+
+def test_readiness_and_shoppers_hear_that_the_log_misses_events_and_no_more_of_it(own_api: Api) -> None:
+    sku = own_api.create(10)
+    own_api.hold(sku)
+    own_api.hold(sku)
+    with redis.Redis.from_url(own_api.settings.require_redis_url(), decode_responses=True) as raw:
+        raw.xdel(Keys().events, raw.xrange(Keys().events)[1][0])
+        raw.hdel(Keys().meta, "epoch")  # as a rebuild that broke off leaves it
+    _wait_for(lambda: _fence_detail(own_api) == "events are missing in the log")
+    _wait_for(lambda: _hold_detail(own_api, sku) == "events are missing in the log.")
+    assert "events are missing in the log: shard 0 expected event 1-2, found 1-3" in own_api.log_path.read_text()
+
+
+def _fence_detail(api: Api) -> str | None:
+    found: str | None = api.client.get("/readyz").json()["components"]["fence"]["detail"]
+    return found
+
+
+def _hold_detail(api: Api, sku: str) -> str:
+    detail: str = assert_problem(api.client.post("/api/v1/holds", json=_body(sku)), 503, "unavailable")["detail"]
+    return detail
 
 
 def test_a_hold_that_redis_let_go_of_is_answered_from_postgresql(own_api: Api) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,11 +14,22 @@ from engine.errors import Unavailable
 from engine.fence import Fence
 from engine.settings import Settings
 from persistence import fence as verification
+from persistence.pool import Pool
 from persistence.pool import connect as connect_database
 from persistence.rebuild import rebuild_shard
+from persistence.sql import queries
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def impatient_pool(system: System, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+    """Connections that wait half a second for a lock."""
+    monkeypatch.setattr("persistence.pool.LOCK_TIMEOUT_MS", 500)
+    pool = await connect_database(system.settings.require_database_url(), 2)
+    yield pool
+    pool.terminate()
 
 
 async def test_several_processes_that_find_redis_empty_rebuild_it_once(
@@ -86,6 +98,45 @@ async def test_readiness_tells_that_a_rebuild_goes_on(system: System, monkeypatc
     monkeypatch.setattr(verification, "rebuild_shard", watched)
     assert await system.verify() == "rebuilt"
     assert seen == ["Redis is being rebuilt from PostgreSQL"]
+
+
+async def test_who_waits_for_another_process_that_mends_redis_says_so_also_when_the_wait_was_too_long(
+    system: System, impatient_pool: Pool
+) -> None:
+    system.fence.close("Redis is unavailable")
+    async with system.pool.acquire() as other:
+        await other.execute(queries("rebuild")["lock_shard"], system.keys.shard)
+        with pytest.raises(Unavailable) as raised:
+            await verification.verify(system.settings, impatient_pool, system.fence)
+        await other.execute(queries("rebuild")["unlock_shard"], system.keys.shard)
+    told_while_it_waited = system.fence.reason
+    assert told_while_it_waited == "another process is verifying or mending Redis"
+    assert raised.value.reason == f"{told_while_it_waited}: canceling statement due to lock timeout"
+    assert await verification.verify(system.settings, impatient_pool, system.fence) == "verified"
+
+
+async def test_a_wait_for_a_drainer_is_not_told_as_one_for_another_process_that_mends(
+    system: System, impatient_pool: Pool
+) -> None:
+    system.fence.close("test")
+    async with system.pool.acquire() as drainer, drainer.transaction():
+        await drainer.execute(queries("flush")["lock_offset"], system.keys.shard)
+        with pytest.raises(Unavailable, match=r"^PostgreSQL is unavailable: canceling statement due to lock timeout"):
+            await verification.verify(system.settings, impatient_pool, system.fence)
+    assert system.fence.reason == "test"
+
+
+async def test_a_log_that_misses_events_is_told_as_that(system: System) -> None:
+    await system.create("A", 10)
+    await system.hold("A")
+    await system.hold("A")
+    entries: Any = await system.raw.xrange(system.keys.events)
+    await system.raw.xdel(system.keys.events, entries[1][0])
+    await system.raw.hdel(system.keys.meta, "epoch")  # as a rebuild that broke off leaves it
+    system.fence.close("test")
+    with pytest.raises(Unavailable) as raised:
+        await system.verify()
+    assert raised.value.reason == "events are missing in the log: shard 0 expected event 1-2, found 1-3"
 
 
 async def test_a_redis_that_was_replaced_while_it_was_verified_is_not_trusted(
