@@ -277,8 +277,12 @@ async def test_a_tail_of_every_kind_of_change_is_repaired(system: System) -> Non
         for name in ("eve", "dan")
     ]
     guest, own = await fill_cart(system, {"MUG": 1}), await fill_cart(system, {"MUG": 1}, customer="ann")
+    await system.hold("LIMITED", 1, customer="ray", ttl_ms=20)
     await system.flush()
     copy = await Copy(system.settings.require_redis_url()).take()
+    await asyncio.sleep(0.03)
+    assert await system.shard.expire_due() == 1
+    waiting = await place_order(system, {"MUG": 1}, customer="zoe", is_pending=True)
     await system.shard.extend(live[0], 600, Keyed("longer", "f"))
     await system.shard.commit(live[1], Keyed("pay", "f"), "till-7")
     await system.shard.release(live[2])
@@ -293,7 +297,8 @@ async def test_a_tail_of_every_kind_of_change_is_repaired(system: System) -> Non
     assert repaired == await system.in_redis(msgspec.json.decode)
     assert repaired[system.keys.customers] == {"LIMITED|kim": "3", "LIMITED|dan": "1", "LIMITED|joe": "2"}
     assert repaired[system.keys.coupons] == {"coup_ten": "2", "coup_ten|bob": "1", "coup_ten|dan": "1"}
-    assert repaired[system.keys.payments] == [(lasting.token, lasting.record.payment.until_ms)]
+    until_ms = {order.token: order.record.payment.until_ms for order in (lasting, waiting)}
+    assert dict(repaired[system.keys.payments]) == until_ms
 
 
 async def test_steps_are_remembered_for_as_long_as_a_tail_may_be_repaired_and_no_longer(
