@@ -24,11 +24,46 @@ SQL = Path(__file__).with_name("flush.sql")
 
 
 def run(stage: Stage) -> Result:
-    """Workers are held still while a backlog grows; then they go on, with the load."""
+    """Once a round the workers are held still while a backlog grows; then they go on, with the load."""
     result = Result(scenario="flush", title=TITLE, counted="events")
     holdfast = stage.stocked(HOT)
     stage.measured_maximum()
-    grow_s = stage.options.seconds * 2
+    windows = []
+    for number in range(stage.options.rounds):
+        samples = _drain_once(stage, holdfast)
+        holdfast.settle()
+        if number > 0:
+            windows.append(draining(samples))
+    ratios, drained_a_second, accepted_a_second = [], [], []
+    for window in windows:
+        first, last = window[0], window[-1]
+        elapsed_s = max(last.at_s - first.at_s, 0.001)
+        accepted, drained = last.made - first.made, last.applied - first.applied
+        ratios.append(drained / max(accepted, 1))
+        drained_a_second.append(drained / elapsed_s)
+        accepted_a_second.append(accepted / elapsed_s)
+        if last.made - last.applied > (first.made - first.applied) * CAUGHT_UP:
+            result.notes.append("a backlog was not drained while holds went on")
+    copied = asyncio.run(_copy_rate(holdfast))
+    rates = spread(drained_a_second)
+    told = f"{rates.value:,.0f} drained, {spread(accepted_a_second).value:,.0f} accepted a second"
+    result.figures = [
+        ratio("events drained, over accepted", spread(ratios), "flush", note=told),
+        ratio("events drained a second, over rows of plain COPY", spread([rate / copied for rate in drained_a_second])),
+    ]
+    backlog = max(window[0].made - window[0].applied for window in windows)
+    result.notes.append(f"backlogs of up to {backlog:,} events; plain COPY: {copied:,.0f} rows a second")
+    began_s = samples[0].at_s
+    points = [(sample.at_s - began_s, float(sample.made - sample.applied)) for sample in samples]
+    result.charts.append(
+        Chart("flush", "Backlog while it is drained and holds go on", "seconds", "events", {"backlog": points})
+    )
+    return result
+
+
+def _drain_once(stage: Stage, holdfast: Holdfast) -> list[Sample]:
+    """What the log looked like from the moment on at which the workers went on."""
+    grow_s = stage.options.seconds
     plan = stage.plan(hold_step(sku_name(HOT)), seconds=grow_s * 3).against(
         holdfast.url, fresh_prefix(), holdfast.headers
     )
@@ -38,24 +73,7 @@ def run(stage: Stage) -> Result:
         samples = holdfast.watch(lambda last: load.is_running and last.applied < last.made, every_s=0.02)
         outcome = load.finish()
     holdfast.books.note(HOT, granted=outcome.granted[0], unheard=plan.connections)
-    window = draining(samples)
-    first, last = window[0], window[-1]
-    elapsed_s = max(last.at_s - first.at_s, 0.001)
-    accepted, drained = last.made - first.made, last.applied - first.applied
-    copied = asyncio.run(_copy_rate(holdfast))
-    told = f"{drained / elapsed_s:,.0f} drained, {accepted / elapsed_s:,.0f} accepted a second"
-    result.figures = [
-        ratio("events drained, over accepted", spread([drained / max(accepted, 1)]), "flush", note=told),
-        ratio("events drained a second, over rows of plain COPY", spread([drained / elapsed_s / copied])),
-    ]
-    result.notes.append(f"a backlog of {first.made - first.applied:,} events; plain COPY: {copied:,.0f} rows a second")
-    if last.made - last.applied > (first.made - first.applied) * CAUGHT_UP:
-        result.notes.append("the backlog was not drained while holds went on")
-    points = [(sample.at_s - first.at_s, float(sample.made - sample.applied)) for sample in samples]
-    result.charts.append(
-        Chart("flush", "Backlog while it is drained and holds go on", "seconds", "events", {"backlog": points})
-    )
-    return result
+    return samples
 
 
 def draining(samples: list[Sample]) -> list[Sample]:
