@@ -101,8 +101,11 @@ class Stage:
         if name in self._systems:
             self._systems.pop(name).remove()
 
-    def leave_only(self, name: str) -> None:
-        """End every other system, and the peers, which are beside the main one: what is on it works on by itself."""
+    def leave_only(self, name: str | None) -> None:
+        """End every other system, and the peers, which are beside the main one: what is on it works on by itself.
+
+        None ends all, so that the next one begins with nothing to vacuum and no checkpoint under way.
+        """
         self.remove_peers(*{peer for peer, _ in self._peers})
         for other in [other for other in self._systems if other != name]:
             self.remove_system(other)

@@ -28,12 +28,8 @@ def run(stage: Stage) -> Result:
     result = Result(scenario="flush", title=TITLE, counted="events")
     holdfast = stage.stocked(HOT)
     stage.measured_maximum()
-    windows = []
-    for number in range(stage.options.rounds):
-        samples = _drain_once(stage, holdfast)
-        holdfast.settle()
-        if number > 0:
-            windows.append(draining(samples))
+    _, *rounds = [_drain_once(stage, holdfast) for _ in range(stage.options.rounds)]
+    windows = [draining(samples) for samples in rounds]
     ratios, drained_a_second, accepted_a_second = [], [], []
     for window in windows:
         first, last = window[0], window[-1]
@@ -53,8 +49,8 @@ def run(stage: Stage) -> Result:
     ]
     backlog = max(window[0].made - window[0].applied for window in windows)
     result.notes.append(f"backlogs of up to {backlog:,} events; plain COPY: {copied:,.0f} rows a second")
-    began_s = samples[0].at_s
-    points = [(sample.at_s - began_s, float(sample.made - sample.applied)) for sample in samples]
+    first = rounds[-1][0]
+    points = [(sample.at_s - first.at_s, float(sample.made - sample.applied)) for sample in rounds[-1]]
     result.charts.append(
         Chart("flush", "Backlog while it is drained and holds go on", "seconds", "events", {"backlog": points})
     )
@@ -62,7 +58,7 @@ def run(stage: Stage) -> Result:
 
 
 def _drain_once(stage: Stage, holdfast: Holdfast) -> list[Sample]:
-    """What the log looked like from the moment on at which the workers went on."""
+    """What the log looked like from the moment on at which the workers went on; it is drained in the end."""
     grow_s = stage.options.seconds
     plan = stage.plan(hold_step(sku_name(HOT)), seconds=grow_s * 3).against(
         holdfast.url, fresh_prefix(), holdfast.headers
@@ -73,6 +69,7 @@ def _drain_once(stage: Stage, holdfast: Holdfast) -> list[Sample]:
         samples = holdfast.watch(lambda last: load.is_running and last.applied < last.made, every_s=0.02)
         outcome = load.finish()
     holdfast.books.note(HOT, granted=outcome.granted[0], unheard=plan.connections)
+    holdfast.settle()
     return samples
 
 

@@ -1,4 +1,7 @@
-"""`latency`: holds at a constant arrival rate, each timed from the moment at which it was due."""
+"""`latency`: holds at a constant arrival rate, each timed from the moment at which it was due.
+
+On a system of its own, since what the scenarios before it wrote is vacuumed and checkpointed for minutes.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ def run(stage: Stage) -> Result:
     """Percentiles at half of the maximum beside `noop` at the same rate; then at other loads, for the chart."""
     result = Result(scenario="latency", title=TITLE, counted="holds")
     maximum = stage.measured_maximum()
+    stage.leave_only(None)
     contenders: list[Contender] = [stage.stocked(HOT), stage.peer("noop")]
 
     def take(contender: Contender, share: float) -> Turn:
