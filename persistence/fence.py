@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import asyncpg
-from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -21,7 +20,7 @@ from engine.sentinel_url import is_of_sentinels
 from engine.settings import Settings
 from persistence.flush import read_offset
 from persistence.pool import FAULTS, Connection, Pool
-from persistence.rebuild import Rebuilt, drain_rest, rebuild_shard
+from persistence.rebuild import Rebuilt, rebuild_shard
 from persistence.repair import mend_shard
 from persistence.sql import queries
 
@@ -102,15 +101,11 @@ async def rebuild(
             _shard_lock(pool, keys, lambda _: None),
             pool.acquire() as connection,
         ):
-            meta = await Restorer(client, keys).meta()
-            await _refuse_foreign(connection, meta)
-            drained = await drain_rest(connection, client, keys)
-            if not give_up_quarantined:
-                await _refuse_loss(connection, keys, meta)
-            rebuilt = await rebuild_shard(connection, client, keys, settings)
+            await _refuse_foreign(connection, await Restorer(client, keys).meta())
+            rebuilt = await rebuild_shard(connection, client, keys, settings, may_lose=give_up_quarantined)
             if give_up_quarantined:
                 await connection.execute(queries("quarantine")["give_up"], keys.shard, rebuilt.epoch)
-            return replace(rebuilt, drained_events=drained + rebuilt.drained_events)
+            return rebuilt
     except RedisError as error:
         raise Unavailable(f"Redis is unavailable: {reason_of(error)} (see HOLDFAST_REDIS_URL)") from error
     finally:
@@ -124,16 +119,6 @@ async def _refuse_foreign(connection: Connection, meta: Meta) -> str:
             "this Redis belongs to another database: point HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL at a pair"
         )
     return installation
-
-
-async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta) -> None:
-    """Raise Unavailable while events of the epoch that Redis is in are set aside; one in none has nothing to lose."""
-    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard, meta.epoch)
-    if waiting:
-        raise Unavailable(
-            f"{waiting} events are set aside, and only Redis has what they changed: replay them first (holdfast "
-            "quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
-        )
 
 
 async def _refuse_reader(connection: Connection, keys: Keys, what: str) -> None:

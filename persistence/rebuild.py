@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from engine.errors import Unavailable
 from engine.keys import Keys
 from engine.orders import LIVE_KEPT_MS, TERMINAL
 from engine.restore import Meta, Restorer
@@ -59,19 +60,21 @@ class Begun(Struct, frozen=True):
     drained_events: int
 
 
-async def begin_epoch(connection: Connection, redis: Redis, keys: Keys) -> Begun:
+async def begin_epoch(connection: Connection, redis: Redis, keys: Keys, *, may_lose: bool = True) -> Begun:
     """Close Redis, apply whatever its log still holds beyond PostgreSQL's offset, and move PostgreSQL to a new epoch.
 
     The caller holds the shard's lock (`lock_shard`) on another connection, mends Redis and opens it. The new epoch is
     stored in PostgreSQL before anything is mended in Redis and there after everything is, so a crash at any point
-    leaves a closed Redis that the next verification rebuilds. Raises LogGap when the log misses events; nothing is
-    closed then.
+    leaves a closed Redis that the next verification rebuilds. Raises LogGap when the log misses events and, unless
+    something may be lost, Unavailable while events are set aside; nothing is closed then.
     """
     restorer = Restorer(redis, keys)
     old = await restorer.meta()
-    drained = await drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
+    drained = await _drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
+    if not may_lose:
+        await _refuse_loss(connection, keys, old)
     await restorer.close()
-    drained += await drain_rest(connection, redis, keys)
+    drained += await _drain_rest(connection, redis, keys)
     left = replace(await restorer.meta(), epoch=old.epoch)
     async with connection.transaction():
         row = await connection.fetchrow(queries("flush")["lock_offset"], keys.shard)
@@ -81,9 +84,12 @@ async def begin_epoch(connection: Connection, redis: Redis, keys: Keys) -> Begun
     return Begun(epoch, left, offset, drained)
 
 
-async def rebuild_shard(connection: Connection, redis: Redis, keys: Keys, settings: Settings) -> Rebuilt:
+async def rebuild_shard(
+    connection: Connection, redis: Redis, keys: Keys, settings: Settings, *, may_lose: bool = True
+) -> Rebuilt:
     """Make Redis what PostgreSQL says, in a new epoch (see begin_epoch), whatever it held."""
-    return await refill(connection, redis, keys, settings, await begin_epoch(connection, redis, keys))
+    begun = await begin_epoch(connection, redis, keys, may_lose=may_lose)
+    return await refill(connection, redis, keys, settings, begun)
 
 
 async def refill(connection: Connection, redis: Redis, keys: Keys, settings: Settings, begun: Begun) -> Rebuilt:
@@ -133,8 +139,17 @@ async def _put_back(
     )
 
 
-async def drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
-    """Apply what Redis' log holds beyond PostgreSQL's offset; returns how many events. Raises LogGap."""
+async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta) -> None:
+    """Raise Unavailable while events of the epoch that Redis is in are set aside; one in none has nothing to lose."""
+    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard, meta.epoch)
+    if waiting:
+        raise Unavailable(
+            f"{waiting} events are set aside, and only Redis has what they changed: replay them first (holdfast "
+            "quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
+        )
+
+
+async def _drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
     if await read_offset(connection, keys.shard) is None:
         return 0
     total = 0
