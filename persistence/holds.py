@@ -28,8 +28,7 @@ def lines_of(row: asyncpg.Record) -> Lines:
 
 async def find(pool: Pool, token: str) -> Hold | None:
     """The hold with this token, None when it was never made or not flushed yet."""
-    row = await pool.fetchrow(queries("holds")["find_hold"], ID_PREFIX + token)
-    return None if row is None else _hold(row)
+    return (await find_many(pool, [token])).get(token)
 
 
 async def find_many(pool: Pool, tokens: list[str]) -> dict[str, Hold]:

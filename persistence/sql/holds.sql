@@ -1,9 +1,3 @@
--- name: find_hold
--- One hold with its lines in order.
-SELECT id, status, customer_id, created_at, expires_at, lines
-FROM holds
-WHERE id = $1;
-
 -- name: find_holds
 -- Some holds with their lines in order.
 SELECT id, status, customer_id, created_at, expires_at, lines

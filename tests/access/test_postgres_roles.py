@@ -54,7 +54,7 @@ RUN_BY: dict[str, set[str]] = (
         "flush": {WORKER, OPERATOR},
         "flush.read_offset": {API, WORKER, OPERATOR},
         "holds": {WORKER},
-        "holds.find_hold": {API, WORKER},
+        "holds.find_holds": {API, WORKER},
         "idempotency": {API},
         "idempotency.delete_old_answers": {WORKER},
         "imports": {OPERATOR},
