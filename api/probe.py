@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -18,7 +19,6 @@ from engine.reader import Backlog
 from engine.settings import Settings
 from engine.shard import Shard
 from persistence.audit import LastAudit, read_last
-from persistence.pool import Pool
 
 log = logging.getLogger("holdfast.probe")
 
@@ -82,13 +82,8 @@ class Probe:
 
     async def _look_at_postgresql(self) -> Component:
         """PostgreSQL's state; the question is what the last audit found, for the metrics."""
-
-        async def read(pool: Pool) -> LastAudit | None:
-            async with pool.acquire() as connection:
-                return await read_last(connection, self._shard.keys.shard)
-
         try:
-            found = await self._database.ask(read, TIMEOUT_S)
+            found = await self._database.ask(partial(read_last, shard=self._shard.keys.shard), TIMEOUT_S)
         except Unavailable as error:
             return self._down("postgresql", error.reason)
         if found is not None:

@@ -12,7 +12,7 @@ from engine.keys import Keys
 from engine.stock import StockLevel, level_of_row
 from persistence import quarantine
 from persistence.flush import read_offset
-from persistence.pool import Connection, Pool
+from persistence.pool import Pool
 from persistence.sql import queries, rows_of
 
 MAX_LISTED = 1_000
@@ -134,9 +134,9 @@ async def record(pool: Pool, shard: int, found: Audit, orphans_unproven: int) ->
     await pool.execute(queries("audit")["record_audit"], shard, *numbers)
 
 
-async def read_last(connection: Connection, shard: int) -> LastAudit | None:
+async def read_last(pool: Pool, shard: int) -> LastAudit | None:
     """What the last audit found, None before the first one."""
-    row = await connection.fetchrow(queries("audit")["read_last_audit"], shard)
+    row = await pool.fetchrow(queries("audit")["read_last_audit"], shard)
     return None if row is None else LastAudit(*row)
 
 

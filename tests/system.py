@@ -64,8 +64,7 @@ class System(Struct, dict=True):
 
     async def last_audit(self) -> LastAudit | None:
         """What was left of the last reconciliation."""
-        async with self.pool.acquire() as connection:
-            return await read_last(connection, self.keys.shard)
+        return await read_last(self.pool, self.keys.shard)
 
     async def create(self, sku: str, on_hand: int, customer_limit: int | None = None) -> None:
         """Bring a SKU into being."""
