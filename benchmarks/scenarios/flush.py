@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+from msgspec import Struct
 
 from benchmarks.findings.figures import Chart, Result, ratio, spread
 from benchmarks.harness.event_log import Sample
@@ -23,32 +24,49 @@ CAUGHT_UP = 0.05
 SQL = Path(__file__).with_name("flush.sql")
 
 
+class Drain(Struct, frozen=True):
+    """What became of a backlog: events that were in it, that are left, and that were drained and accepted meanwhile."""
+
+    backlog: int
+    left: int
+    drained: int
+    accepted: int
+    seconds: float
+
+    @classmethod
+    def of(cls, samples: list[Sample]) -> Drain:
+        """By the first and the last sample."""
+        first, last = samples[0], samples[-1]
+        return cls(
+            backlog=first.made - first.applied,
+            left=last.made - last.applied,
+            drained=last.applied - first.applied,
+            accepted=last.made - first.made,
+            seconds=max(last.at_s - first.at_s, 0.001),
+        )
+
+
 def run(stage: Stage) -> Result:
     """Once a round the workers are held still while a backlog grows; then they go on, with the load."""
     result = Result(scenario="flush", title=TITLE, counted="events")
     holdfast = stage.stocked(HOT)
     stage.measured_maximum()
     _, *rounds = [_drain_once(stage, holdfast) for _ in range(stage.options.rounds)]
-    windows = [draining(samples) for samples in rounds]
-    ratios, drained_a_second, accepted_a_second = [], [], []
-    for window in windows:
-        first, last = window[0], window[-1]
-        elapsed_s = max(last.at_s - first.at_s, 0.001)
-        accepted, drained = last.made - first.made, last.applied - first.applied
-        ratios.append(drained / max(accepted, 1))
-        drained_a_second.append(drained / elapsed_s)
-        accepted_a_second.append(accepted / elapsed_s)
-        if last.made - last.applied > (first.made - first.applied) * CAUGHT_UP:
-            result.notes.append("a backlog was not drained while holds went on")
+    drains = [Drain.of(draining(samples)) for samples in rounds]
     copied = asyncio.run(_copy_rate(holdfast))
-    rates = spread(drained_a_second)
-    told = f"{rates.value:,.0f} drained, {spread(accepted_a_second).value:,.0f} accepted a second"
+    drained_a_second = spread([drain.drained / drain.seconds for drain in drains])
+    accepted_a_second = spread([drain.accepted / drain.seconds for drain in drains])
+    told = f"{drained_a_second.value:,.0f} drained, {accepted_a_second.value:,.0f} accepted a second"
+    over_accepted = spread([drain.drained / max(drain.accepted, 1) for drain in drains])
+    over_copied = spread([drain.drained / drain.seconds / copied for drain in drains])
     result.figures = [
-        ratio("events drained, over accepted", spread(ratios), "flush", note=told),
-        ratio("events drained a second, over rows of plain COPY", spread([rate / copied for rate in drained_a_second])),
+        ratio("events drained, over accepted", over_accepted, "flush", note=told),
+        ratio("events drained a second, over rows of plain COPY", over_copied),
     ]
-    backlog = max(window[0].made - window[0].applied for window in windows)
+    backlog = max(drain.backlog for drain in drains)
     result.notes.append(f"backlogs of up to {backlog:,} events; plain COPY: {copied:,.0f} rows a second")
+    if any(drain.left > drain.backlog * CAUGHT_UP for drain in drains):
+        result.notes.append("a backlog was not drained while holds went on")
     first = rounds[-1][0]
     points = [(sample.at_s - first.at_s, float(sample.made - sample.applied)) for sample in rounds[-1]]
     result.charts.append(
