@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.settings import Settings
-from tests.jobs.processes import Processes
+from jobs.reconcile import reconcile
+from tests.jobs.processes import Processes, RunOnce
 from tests.system import System, open_system
 
 
@@ -30,6 +32,18 @@ def settings(clean_redis_url: str, clean_database_url: str) -> Settings:
 async def system(settings: Settings) -> AsyncIterator[System]:
     async with open_system(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RunOnce:
+    """The reconciliation as a worker runs it: in no loop, with the settings in its environment."""
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> None:
+        await asyncio.to_thread(reconcile)
+
+    return run
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ from tests.system import System
 ROOT = Path(__file__).resolve().parents[2]
 FAMILY_WAIT_S = 10.0
 
+RunOnce = Callable[[], Awaitable[None]]
+"""Runs a job in the test's process."""
+
 
 class Job:
     """One process of `jobs`, and the horse that it forks for each job."""

@@ -11,10 +11,9 @@ from redis.asyncio import Redis
 from cli.embedded import EmbeddedPostgres
 from engine.keys import Keys
 from engine.settings import Settings
-from jobs.reconcile import reconcile
 from persistence.audit import Audit, audit
 from persistence.pool import Pool
-from tests.jobs.processes import Processes, applied, assert_exactly_once
+from tests.jobs.processes import Processes, RunOnce, applied, assert_exactly_once
 from tests.own_postgres import own_postgres
 from tests.system import System, open_system, reserve
 
@@ -61,12 +60,11 @@ async def test_a_reconciliation_that_postgresql_goes_away_from_is_a_warning_and_
     system: System,
     settings: Settings,
     postgres: EmbeddedPostgres,
+    job: RunOnce,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for name, value in settings.to_environment().items():
-        monkeypatch.setenv(name, value)
-    await asyncio.to_thread(reconcile)
+    await job()
     found = await system.last_audit()
     assert found is not None
 
@@ -76,7 +74,7 @@ async def test_a_reconciliation_that_postgresql_goes_away_from_is_a_warning_and_
 
     monkeypatch.setattr("jobs.reconcile.audit", audit_without_postgresql)
     for _ in range(2):  # it goes away in the midst of the first, and is away when the second begins
-        await asyncio.to_thread(reconcile)
+        await job()
     assert caplog.text.count("the books were not compared: PostgreSQL is unavailable") == 2
     postgres.start()
     await asyncio.to_thread(postgres.wait_ready)

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
 
 from engine.errors import Unavailable
-from engine.settings import Settings
 from engine.stock import StockLevel, row_of_level
-from jobs.reconcile import reconcile
 from persistence.audit import LastAudit
+from tests.jobs.processes import RunOnce
 from tests.persistence.forging import forge
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
 
-Job = Callable[[], Awaitable[None]]
 
-
-@pytest.fixture
-def job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """The job as a worker runs it: in no loop, with the settings in its environment."""
-    for name, value in settings.to_environment().items():
-        monkeypatch.setenv(name, value)
-
-    async def run() -> None:
-        await asyncio.to_thread(reconcile)
-
-    return run
-
-
-async def test_the_job_leaves_what_it_found_where_and_when(system: System, job: Job) -> None:
+async def test_the_job_leaves_what_it_found_where_and_when(system: System, job: RunOnce) -> None:
     for sku in ("A", "B"):
         await system.create(sku, 10)
     await system.flush()
@@ -63,7 +46,7 @@ async def test_the_job_leaves_what_it_found_where_and_when(system: System, job: 
 
 
 async def test_an_audit_that_the_flush_did_not_reach_leaves_what_the_last_one_found(
-    system: System, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    system: System, job: RunOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await system.flush()
     await job()
@@ -79,7 +62,7 @@ async def test_an_audit_that_the_flush_did_not_reach_leaves_what_the_last_one_fo
     "fault", [Unavailable("Redis is empty"), TimeoutError(), asyncpg.ConnectionDoesNotExistError("gone")], ids=repr
 )
 async def test_a_fault_is_a_warning_and_leaves_what_the_last_audit_found(
-    system: System, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+    system: System, job: RunOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
     await job()
     found = await told(system)

@@ -14,6 +14,15 @@ async def forge(system: System, entry_id: str, **told: str) -> None:
     await system.raw.hset(system.keys.meta, "seq", entry_id.split("-")[1])
 
 
+async def lose_second(system: System) -> None:
+    """A log of a SKU and two holds, of which the first is missing."""
+    await system.create("A", 10)
+    await system.hold("A")
+    await system.hold("A")
+    entries: Any = await system.raw.xrange(system.keys.events)
+    await system.raw.xdel(system.keys.events, entries[1][0])
+
+
 async def spoil_last(system: System) -> str:
     """Make the last entry one that nobody can apply; returns its events as they were."""
     entries: Any = await system.raw.xrange(system.keys.events)

@@ -67,12 +67,16 @@ async def test_counts_changed_by_hand_in_postgresql_are_found_and_mended_from_th
     assert mended.levels_mended == 1 and mended.audit.is_clean
 
 
-async def test_nothing_is_mended_while_only_redis_has_what_was_sold(system: System) -> None:
+async def sell_unread(system: System) -> str:
+    """Sell all that there is, in an event that cannot be read; returns it as it was."""
     await system.create("A", 10)
     held = await system.hold("A", 10)
-    await system.flush()
     await system.shard.commit(held.hold.token)
-    told = await spoil_last(system)
+    return await spoil_last(system)
+
+
+async def test_nothing_is_mended_while_only_redis_has_what_was_sold(system: System) -> None:
+    told = await sell_unread(system)
     await system.flush()
     reported = await run(system.settings, fix=True)
     assert (reported.audit.quarantined, reported.rebuilt, reported.levels_mended) == (1, False, 0)
@@ -89,20 +93,14 @@ async def test_nothing_is_mended_while_only_redis_has_what_was_sold(system: Syst
 
 
 async def test_what_waits_in_the_log_is_set_aside_before_a_rebuild_is_judged(system: System) -> None:
-    await system.create("A", 10)
-    held = await system.hold("A", 10)
-    await system.shard.commit(held.hold.token)
-    await spoil_last(system)
+    await sell_unread(system)
     with pytest.raises(Unavailable, match="only Redis has what they changed"):
         await verification.rebuild(system.settings, system.pool, system.keys)
     assert await system.counts("A") == (0, 0, 10)
 
 
 async def test_what_is_set_aside_may_be_given_up_for_a_rebuild(system: System) -> None:
-    await system.create("A", 10)
-    held = await system.hold("A", 10)
-    await system.shard.commit(held.hold.token)
-    await spoil_last(system)
+    await sell_unread(system)
     await system.flush()
     await verification.rebuild(system.settings, system.pool, system.keys, give_up_quarantined=True)
     await system.verify()
@@ -112,10 +110,7 @@ async def test_what_is_set_aside_may_be_given_up_for_a_rebuild(system: System) -
 
 
 async def test_a_redis_that_was_emptied_is_rebuilt_whatever_is_set_aside(system: System) -> None:
-    await system.create("A", 10)
-    held = await system.hold("A", 10)
-    await system.shard.commit(held.hold.token)
-    await spoil_last(system)
+    await sell_unread(system)
     await system.flush()
     await system.raw.flushall()
     await verification.rebuild(system.settings, system.pool, system.keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from engine.refusals import Refused
 from engine.stock import Adjust
 from persistence import quarantine
 from persistence.flush import drain_once, read_offset
-from tests.persistence.forging import forge
+from tests.persistence.forging import forge, lose_second
 from tests.system import System
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_each_way")]
@@ -117,11 +116,7 @@ async def test_two_drainers_at_once_apply_each_event_once(system: System) -> Non
 
 
 async def test_a_gap_in_the_log_stops_the_flush_and_changes_nothing(system: System) -> None:
-    await system.create("A", 10)
-    await system.hold("A")
-    await system.hold("A")
-    entries: Any = await system.raw.xrange(system.keys.events)
-    await system.raw.xdel(system.keys.events, entries[1][0])
+    await lose_second(system)
     with pytest.raises(LogGap, match="expected event 1-2"):
         await system.flush()
     assert await system.pool.fetchval("SELECT count(*) FROM stock_ledger") == 0
