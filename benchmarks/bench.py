@@ -19,7 +19,6 @@ from benchmarks.findings.figures import Result
 from benchmarks.findings.machine import describe
 from benchmarks.findings.report import MARKDOWN, Report, render, write
 from benchmarks.harness.children import HarnessError
-from benchmarks.harness.peer import NEEDS
 from benchmarks.harness.stage import Options, Stage, open_stage
 from benchmarks.load.run import LoadError
 from benchmarks.scenarios import SCENARIOS
@@ -61,7 +60,7 @@ def _options() -> list[click.Parameter]:
         click.Option(["--skus"], type=click.IntRange(1, 100_000), help="Of the full system."),
         click.Option(["--holds"], type=click.IntRange(1), help="Live holds of the full system."),
         click.Option(["--growth"], type=click.IntRange(1), help="Holds that come and go in `memory`."),
-        click.Option(["--against"], type=click.Choice(list(NEEDS)), multiple=True, help="Peers.  [all of them]"),
+        click.Option(["--against"], type=click.Choice(DEFAULT.against), multiple=True, help="Peers.  [all of them]"),
         click.Option(["--bundled"], is_flag=True, help="Use the bundled load client even where wrk is installed."),
         click.Option(["--within"], type=click.Path(path_type=Path), help="Where systems keep their data.  [temporary]"),
         click.Option(["--out"], type=click.Path(path_type=Path), default=Path(".bench"), show_default=True),

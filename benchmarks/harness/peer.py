@@ -21,7 +21,13 @@ STOP_S = 20.0
 DATABASE = "peers"
 REDIS_NUMBER = "/1"
 MODULES = "benchmarks.peers"
-NEEDS = {"noop": (), "row_lock": ("database",), "unit_rows": ("database",), "per_request_lua": ("redis",)}
+NEEDS = {
+    "noop": (),
+    "group_commit": ("redis",),
+    "row_lock": ("database", "stock"),
+    "unit_rows": ("database", "stock"),
+    "per_request_lua": ("redis", "stock"),
+}
 
 
 class Peer:
@@ -33,7 +39,7 @@ class Peer:
         self._beside = beside
         self._uses_redis = "redis" in NEEDS[name]
         options: list[str] = []
-        if NEEDS[name]:
+        if "stock" in NEEDS[name]:
             options += ["--prefix", group, "--skus", str(skus), "--units", str(units)]
         if "database" in NEEDS[name]:
             options += ["--database-url", asyncio.run(_database_of_peers(beside.runtime.database_url))]

@@ -65,16 +65,24 @@ class Noop:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self.live(receive, send)
             return
-        noun, _, rest = scope["path"][len(BASE) :].partition("/")
+        for message in messages_of(*self.answer(scope["path"], await read(receive))):
+            await send(message)
+
+    def answer(self, path: str, content: bytes) -> Answer:
+        """What a request is told."""
+        noun, _, rest = path[len(BASE) :].partition("/")
         of, _, verb = rest.partition("/")
         answer = self._serve.get((noun, verb or ("batch" if of == "batch" else "")), _unknown)
-        status, body = answer(await _read(receive), of)
-        content = _encode(body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content, "more_body": False})
+        return answer(content, of)
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        """From the server's start to its end."""
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}{next(self._numbers):022d}"
@@ -169,7 +177,8 @@ def _cart_answer(cart_id: str, customer_id: str | None, items: list[ItemAnswer])
     )
 
 
-async def _read(receive: Receive) -> bytes:
+async def read(receive: Receive) -> bytes:
+    """The body of a request."""
     message = await receive()
     content: bytes = message["body"]
     while message.get("more_body"):
@@ -178,11 +187,14 @@ async def _read(receive: Receive) -> bytes:
     return content
 
 
-async def _live(receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+def messages_of(status: int, body: Struct) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An answer as ASGI sends it."""
+    content = _encode(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": content, "more_body": False},
+    )
 
 
 app = Noop()

@@ -6,16 +6,18 @@ import http.client
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import redis
 from msgspec import Struct
 
 from api import carts, checkout, hold_batches, holds, orders
 from benchmarks.harness.children import Child, listen
-from benchmarks.peers import bodies
+from benchmarks.peers import bodies, group_commit
 from benchmarks.peers.noop import SOLD_OUT
 
 UNITS = 3
@@ -56,6 +58,18 @@ def test_a_peer_sells_exactly_what_it_has(name: str, clean_database_url: str, cl
     assert len(ids) == UNITS
     assert all(found.startswith("hold_") for found in ids)
     assert bad == http.client.BAD_REQUEST
+
+
+def test_group_commit_answers_once_its_request_is_kept_with_all_that_waited(clean_redis_url: str) -> None:
+    with serving("group_commit", "--redis-url", clean_redis_url) as url, redis.Redis.from_url(clean_redis_url) as kept:
+        status, _ = ask(url, "/holds", BODY)
+        assert kept.get(group_commit.KEY) == json.dumps(BODY).encode()
+        kept.config_resetstat()
+        kept.client_pause(500, all=False)
+        with ThreadPoolExecutor(20) as pool:
+            statuses = list(pool.map(lambda _: ask(url, "/holds", BODY)[0], range(20)))
+        assert kept.info("commandstats")["cmdstat_set"]["calls"] < len(statuses)
+    assert [status, *statuses] == [201] * 21
 
 
 def test_noop_answers_every_route_that_is_measured() -> None:
