@@ -13,12 +13,15 @@ from engine.settings import Settings, read_settings
 from jobs.orphans import end_orphans
 from jobs.resources import Resources, open_resources
 from persistence import fence
-from persistence.audit import Audit, audit, record, set_levels_from_ledger
+from persistence.audit import Audit, audit, record, set_levels_from_ledger, was_costly_lately
 from persistence.pool import FAULTS
 
 AUDIT_WAIT_S = 30.0
 JOB_WAIT_S = 3.0
 """The job waits no longer for the flush: what else is on its queue must run, most of all when the flush is behind."""
+
+REST = 20
+"""Times as long as an audit took, the job leaves the books alone after it: a large ledger is not read all the time."""
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +42,25 @@ def reconcile() -> None:
     Where the books cannot be compared now, what was found last stays for the metrics, and its time tells its age.
     """
     try:
-        result = asyncio.run(run(read_settings(), fix=False, wait_s=JOB_WAIT_S))
+        result = asyncio.run(_look(read_settings()))
     except Unavailable as error:
         log.warning("the books were not compared: %s", error.reason)
         return
     except FAULTS as error:
         log.warning("the books were not compared: PostgreSQL is unavailable: %r", error)
         return
-    if not result.audit.is_clean or result.orphans_unproven:
+    if result is not None and (not result.audit.is_clean or result.orphans_unproven):
         log.error("the books do not balance: %s", msgspec.json.encode(result).decode())
+
+
+async def _look(settings: Settings) -> Reconciled | None:
+    """End orphans, and audit, unless the last audit took so long that it is too soon for another one."""
+    async with open_resources(settings) as resources:
+        ended, unproven = await end_orphans(resources, JOB_WAIT_S)
+        if await was_costly_lately(resources.pool, resources.keys.shard, REST):
+            return None
+        found = await _audit(resources, unproven, JOB_WAIT_S)
+        return Reconciled(ended, unproven, 0, rebuilt=False, audit=found)
 
 
 async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) -> Reconciled:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -12,13 +14,14 @@ from engine.keys import Keys
 from engine.stock import StockLevel, level_of_row
 from persistence import quarantine
 from persistence.flush import read_offset
-from persistence.pool import Pool
+from persistence.pool import LONG_TIMEOUT_S, Pool
 from persistence.sql import queries, rows_of
 
 MAX_LISTED = 1_000
 ORDERS_COMPARED = 10_000
 """Of the orders, those that changed last: the others were compared when they were."""
 
+COSTLY_MS = 1_000
 POLL_S = 0.05
 
 
@@ -32,13 +35,17 @@ class Difference(Struct, frozen=True):
 
 
 class Audit(Struct, frozen=True):
-    """What was compared, at which place in the log, and every difference found (at most MAX_LISTED of each kind)."""
+    """What was compared, at which place in the log, and every difference found (at most MAX_LISTED of each kind).
+
+    `took_ms` is what reading PostgreSQL and comparing took; it grows with the ledger, which is read whole.
+    """
 
     epoch: int
     seq: int
     skus: int
     differences: list[Difference]
     quarantined: int
+    took_ms: int
 
     @property
     def is_clean(self) -> bool:
@@ -69,13 +76,15 @@ async def audit(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
         raise Unavailable("this Redis is empty or being rebuilt")
     epoch, seq = int(epoch_text), int(seq_text)
     await wait_until_applied(pool, keys, epoch, seq, wait_s)
+    began = time.monotonic()
     in_redis = {sku: level_of_row(sku, row) for sku, row in rows.items()}
     sql = queries("audit")
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        known = await connection.fetch(sql["levels_as_of"], keys.shard, epoch, seq)
-        off_ledger = await connection.fetch(sql["levels_against_ledger"], MAX_LISTED)
-        off_holds = await connection.fetch(sql["reserved_against_holds"], MAX_LISTED)
-        off_orders = await connection.fetch(sql["orders_against_ledger"], ORDERS_COMPARED, MAX_LISTED)
+        fetch = partial(connection.fetch, timeout=LONG_TIMEOUT_S)
+        known = await fetch(sql["levels_as_of"], keys.shard, epoch, seq)
+        off_ledger = await fetch(sql["levels_against_ledger"], MAX_LISTED)
+        off_holds = await fetch(sql["reserved_against_holds"], MAX_LISTED)
+        off_orders = await fetch(sql["orders_against_ledger"], ORDERS_COMPARED, MAX_LISTED)
     in_postgres = {
         row["sku"]: tuple(row[name] for name in ("available", "reserved", "sold", "received")) for row in known
     }
@@ -94,7 +103,14 @@ async def audit(redis: Redis, pool: Pool, keys: Keys, wait_s: float) -> Audit:
         between = f"units of {row['id']}, sold/returned, and the ledger"
         items, ledger = f"{row['sold']}/{row['returned']}", f"{row['ledger_sold']}/{row['ledger_returned']}"
         differences.append(Difference(row["sku"], between, items, ledger))
-    return Audit(epoch, seq, len(in_redis.keys() | in_postgres.keys()), differences, await quarantine.count(pool))
+    return Audit(
+        epoch=epoch,
+        seq=seq,
+        skus=len(in_redis.keys() | in_postgres.keys()),
+        differences=differences,
+        quarantined=await quarantine.count(pool),
+        took_ms=round((time.monotonic() - began) * 1_000),
+    )
 
 
 def _compare(in_redis: dict[str, StockLevel], in_postgres: dict[str, tuple[int, ...]]) -> list[Difference]:
@@ -130,8 +146,8 @@ async def wait_until_applied(pool: Pool, keys: Keys, epoch: int, seq: int, wait_
 
 async def record(pool: Pool, shard: int, found: Audit, orphans_unproven: int) -> None:
     """Store what an audit found, by the time of PostgreSQL's clock, in the place of what the one before it found."""
-    numbers = (found.epoch, found.seq, found.skus, len(found.differences), found.quarantined, orphans_unproven)
-    await pool.execute(queries("audit")["record_audit"], shard, *numbers)
+    sums = (found.skus, len(found.differences), found.quarantined, orphans_unproven, found.took_ms)
+    await pool.execute(queries("audit")["record_audit"], shard, found.epoch, found.seq, *sums)
 
 
 async def read_last(pool: Pool, shard: int) -> LastAudit | None:
@@ -140,7 +156,12 @@ async def read_last(pool: Pool, shard: int) -> LastAudit | None:
     return None if row is None else LastAudit(*row)
 
 
+async def was_costly_lately(pool: Pool, shard: int, rest: int) -> bool:
+    """Whether the last audit took COSTLY_MS or more and is not `rest` times as long ago as it took."""
+    return bool(await pool.fetchval(queries("audit")["was_costly_lately"], shard, COSTLY_MS, rest))
+
+
 async def set_levels_from_ledger(pool: Pool) -> int:
     """Set PostgreSQL's counts to what its ledger proves, where they differ; returns how many SKUs that changed."""
-    done = await pool.execute(queries("audit")["levels_from_ledger"])
+    done = await pool.execute(queries("audit")["levels_from_ledger"], timeout=LONG_TIMEOUT_S)
     return rows_of(done)

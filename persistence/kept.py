@@ -15,7 +15,7 @@ from engine.restore import LIVE_GRACE_MS, SWEEP_GRACE_MS, CouponCount, KeptCart,
 from engine.settings import Settings
 from engine.stock import StockLevel
 from persistence.holds import lines_of
-from persistence.pool import Connection
+from persistence.pool import LONG_TIMEOUT_S, Connection
 
 PART_ROWS = 1_000
 MIN_KEEP_MS = 1_000
@@ -28,7 +28,7 @@ async def in_parts(
 ) -> AsyncIterator[list[T]]:
     """What a query finds, PART_ROWS at a time, within the caller's transaction."""
     part: list[T] = []
-    async for row in connection.cursor(query, *arguments, prefetch=PART_ROWS):
+    async for row in connection.cursor(query, *arguments, prefetch=PART_ROWS, timeout=LONG_TIMEOUT_S):
         part.append(read(row))
         if len(part) >= PART_ROWS:
             yield part

@@ -14,6 +14,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 
 CONNECT_TIMEOUT_S = 5
 COMMAND_TIMEOUT_S = 30
+LONG_TIMEOUT_S = 3_600
+"""For a question about everything that ever happened: the sum of a ledger, the customers of all holds."""
 IDLE_IN_TRANSACTION_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 

@@ -1,16 +1,15 @@
 -- name: levels_as_of
 -- Every SKU's counts at a place in the log: what they are now, less what the ledger moved since.
-WITH later AS (
-    SELECT sku, sum(delta_available)::bigint AS available, sum(delta_reserved)::bigint AS reserved,
-           sum(delta_sold)::bigint AS sold
-    FROM stock_ledger WHERE shard = $1 AND (epoch, seq) > ($2, $3) GROUP BY sku
-)
-SELECT level.sku,
-       level.available - coalesce(later.available, 0) AS available,
-       level.reserved - coalesce(later.reserved, 0) AS reserved,
-       level.sold - coalesce(later.sold, 0) AS sold,
-       level.received - coalesce(later.available + later.reserved + later.sold, 0) AS received
-FROM stock_levels AS level LEFT JOIN later ON later.sku = level.sku;
+SELECT sku, available - later.moved_available AS available, reserved - later.moved_reserved AS reserved,
+       sold - later.moved_sold AS sold, received - later.moved_available - later.moved_reserved - later.moved_sold AS received
+FROM stock_levels AS level
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(delta_available), 0)::bigint AS moved_available,
+           coalesce(sum(delta_reserved), 0)::bigint AS moved_reserved,
+           coalesce(sum(delta_sold), 0)::bigint AS moved_sold
+    FROM stock_ledger AS ledger
+    WHERE ledger.sku = level.sku AND shard = $1 AND (epoch, seq) > ($2, $3)
+) AS later;
 
 -- name: levels_against_ledger
 -- SKUs whose counts are not the sum of their ledger.
@@ -71,12 +70,18 @@ WHERE sums.sku = level.sku
 
 -- name: record_audit
 -- What an audit found, in the place of what the one before it found.
-INSERT INTO audits (shard, epoch, seq, skus, differences, quarantined, orphans_unproven)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO audits (shard, epoch, seq, skus, differences, quarantined, orphans_unproven, took_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (shard) DO UPDATE
 SET epoch = excluded.epoch, seq = excluded.seq, skus = excluded.skus, differences = excluded.differences,
-    quarantined = excluded.quarantined, orphans_unproven = excluded.orphans_unproven, at = excluded.at;
+    quarantined = excluded.quarantined, orphans_unproven = excluded.orphans_unproven, took_ms = excluded.took_ms, at = excluded.at;
 
 -- name: read_last_audit
 -- What a shard's last audit found, and when.
 SELECT differences, quarantined, orphans_unproven, at FROM audits WHERE shard = $1;
+
+-- name: was_costly_lately
+-- Whether the last audit took this many ms or more, and is not so many times as long ago.
+SELECT EXISTS (
+    SELECT FROM audits WHERE shard = $1 AND took_ms >= $2 AND now() < at + took_ms * $3::integer * interval '1 ms'
+);

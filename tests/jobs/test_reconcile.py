@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import Unavailable
 from engine.stock import StockLevel, row_of_level
-from persistence.audit import LastAudit
+from jobs.reconcile import run as reconcile
+from persistence.audit import COSTLY_MS, LastAudit
 from tests.jobs.processes import RunOnce
 from tests.persistence.forging import forge
 from tests.system import System
@@ -43,6 +44,30 @@ async def test_the_job_leaves_what_it_found_where_and_when(system: System, job: 
     last = await told(system)
     assert last == LastAudit(2, 1, 0, last.at_ms)  # orphans are not judged while an event is set aside
     assert tuple(await system.pool.fetchrow("SELECT shard, epoch, seq, skus FROM audits") or ()) == (0, 1, 3, 2)
+
+
+async def test_the_job_leaves_the_books_alone_for_twenty_times_as_long_as_a_long_audit_took(
+    system: System, job: RunOnce
+) -> None:
+    await system.flush()
+    await job()
+    took_ms = await system.pool.fetchval("SELECT took_ms FROM audits")
+    assert 0 < took_ms < COSTLY_MS
+
+    for took_ms, ago_ms, comes in (
+        (1_000, 19_000, False),
+        (1_000, 20_001, True),
+        (999, 0, True),
+        (60_000, 1_000, False),
+    ):
+        await system.pool.execute(
+            "UPDATE audits SET took_ms = $1, skus = 77, at = now() - $2 * interval '1 ms'", took_ms, ago_ms
+        )
+        await job()
+        assert (await system.pool.fetchval("SELECT skus FROM audits") != 77) is comes, (took_ms, ago_ms)
+
+    await reconcile(system.settings, fix=False)  # whoever asks for it gets one
+    assert await system.pool.fetchval("SELECT skus FROM audits") == 0
 
 
 async def test_an_audit_that_the_flush_did_not_reach_leaves_what_the_last_one_found(
