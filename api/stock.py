@@ -17,10 +17,10 @@ from api.refusals import refused
 from api.replies import Moment, Reply, moment, respond
 from api.requests import ApiRequest
 from api.resources import Resources
-from api.texts import WITHOUT_CONTROLS
+from api.texts import RULES, WITHOUT_CONTROLS
 from engine.idempotency import derive_token, fingerprint, fresh_token
 from engine.refusals import Refusal, Refused
-from engine.stock import MAX_COUNT, Adjust, Sku, StockLevel
+from engine.stock import MAX_COUNT, MAX_SKU_LENGTH, SKU_PATTERN, Adjust, Sku, StockLevel
 from persistence import stock as stored_stock
 from persistence.stock import LedgerRow
 
@@ -139,7 +139,7 @@ async def create(
 ) -> Reply | Problem:
     """Bring a SKU into being. Raises Unavailable."""
     if not is_sku(sku):
-        return invalid("sku", "a SKU has 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+        return invalid("sku", RULES[SKU_PATTERN])
     request = Adjust(
         token=fresh_token() if key is None else derive_token(caller.client, "create-stock", key),
         fingerprint=fingerprint((sku, body.on_hand, body.customer_limit)),
@@ -195,7 +195,7 @@ async def _is_known(resources: Resources, sku: str) -> bool:
 
 
 def _unknown(sku: str) -> Problem:
-    return refused(Refused(Refusal.UNKNOWN_SKU, skus=(sku[:64],)))
+    return refused(Refused(Refusal.UNKNOWN_SKU, skus=(sku[:MAX_SKU_LENGTH],)))
 
 
 def _position(cursor: str) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from api.texts import PLAIN_TEXT, RULES, WITHOUT_CONTROLS
 from cli.catalogue_file import ATTRIBUTE_FIELD, Record, Value
 from engine.catalogue import (
     CURRENCY_DIGITS,
@@ -27,15 +28,17 @@ from engine.catalogue import (
     AttributeValue,
     CatalogueRow,
 )
-from engine.stock import MAX_COUNT, Sku
+from engine.stock import MAX_COUNT, SKU_PATTERN, Sku
 
 MAX_DIGITS = 30
 MAX_CATEGORY_LENGTH = MAX_CATEGORY_DEPTH * (MAX_NAME_LENGTH + 1)
 WHOLE = "must be a whole number"
 DECIMAL = "is not a plain decimal number such as 2.55"
 _NUMBER = re.compile(rf"(-?)([0-9]{{1,{MAX_DIGITS}}})(?:\.([0-9]{{1,{MAX_DIGITS}}}))?", re.ASCII)
-_CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f]|[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
+_ONE_LINE = re.compile(WITHOUT_CONTROLS)
+_PLAIN = re.compile(PLAIN_TEXT)
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON can spell and UTF-8 cannot."""
 
 
 class StockedRow(Struct, frozen=True):
@@ -144,7 +147,7 @@ def _sku(value: Value) -> str:
     try:
         return msgspec.convert(sku, Sku)
     except msgspec.ValidationError:
-        raise _RejectionError("sku: must be 1 to 64 letters, digits and . _ : -") from None
+        raise _RejectionError(f"sku: {RULES[SKU_PATTERN]}") from None
 
 
 def _text(field: str, value: Value, max_length: int) -> str:
@@ -155,7 +158,7 @@ def _text(field: str, value: Value, max_length: int) -> str:
     text = value.strip()
     if len(text) > max_length:
         raise _RejectionError(f"{field}: has more than {max_length:,} characters")
-    if _CONTROL.search(text):
+    if not _PLAIN.match(text) or _HALF.search(text):
         raise _RejectionError(f"{field}: has control characters")
     return text
 
@@ -179,7 +182,7 @@ def _attributes(values: dict[str, Value]) -> dict[str, AttributeValue]:
     for name, value in {**_object(values.get("attributes")), **_prefixed(values)}.items():
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        if not 1 <= len(name) <= MAX_ATTRIBUTE_NAME_LENGTH or _CONTROL_OR_BREAK.search(name):
+        if not 1 <= len(name) <= MAX_ATTRIBUTE_NAME_LENGTH or not _is_one_line(name):
             raise _RejectionError("attributes: has a name that is empty, too long or has control characters")
         found[name] = _attribute(value)
     if len(found) > MAX_ATTRIBUTES:
@@ -210,7 +213,7 @@ def _attribute(value: object) -> AttributeValue:
     match value:
         case bool():
             return value
-        case str() if len(value.strip()) <= MAX_ATTRIBUTE_LENGTH and not _CONTROL_OR_BREAK.search(value.strip()):
+        case str() if len(value.strip()) <= MAX_ATTRIBUTE_LENGTH and _is_one_line(value.strip()):
             return value.strip()
         case int() if abs(value) <= MAX_ATTRIBUTE_NUMBER:
             return value
@@ -219,6 +222,10 @@ def _attribute(value: object) -> AttributeValue:
         case float() if abs(value) <= MAX_ATTRIBUTE_NUMBER:
             return value
     raise _RejectionError("attributes: has a value that is no short text, number or boolean")
+
+
+def _is_one_line(text: str) -> bool:
+    return bool(_ONE_LINE.match(text)) and not _HALF.search(text)
 
 
 def _currency(value: Value, default: str) -> str:

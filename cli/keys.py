@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 import click
 import msgspec
 
-from cli.runtime import settings_for_command
+from cli.database import with_database
 from engine.errors import HoldfastError
-from engine.settings import read_settings
 from persistence import api_keys
 from persistence.api_keys import ApiKey, Scope
-from persistence.pool import Pool, connect
 
 MAX_NAME_LENGTH = 100
-
-T = TypeVar("T")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -50,7 +42,7 @@ def create(scope: Scope, name: str, *, as_json: bool) -> None:
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
         raise click.BadParameter(f"must have 1 to {MAX_NAME_LENGTH} printable characters", param_hint="--name")
-    key, secret = _with_database(lambda pool: api_keys.create(pool, name, scope))
+    key, secret = with_database(lambda pool: api_keys.create(pool, name, scope))
     if as_json:
         click.echo(msgspec.json.encode(Created(key, secret)))
         return
@@ -62,7 +54,7 @@ def create(scope: Scope, name: str, *, as_json: bool) -> None:
 @as_json_option
 def list_keys(*, as_json: bool) -> None:
     """List every key, the oldest first; never a secret."""
-    keys = _with_database(api_keys.list_all)
+    keys = with_database(api_keys.list_all)
     if as_json:
         click.echo(msgspec.json.encode(Listed(keys)))
         return
@@ -78,23 +70,7 @@ def list_keys(*, as_json: bool) -> None:
 @as_json_option
 def revoke(key_id: str, *, as_json: bool) -> None:
     """End a key: at once it opens nothing."""
-    key = _with_database(lambda pool: api_keys.revoke(pool, key_id))
+    key = with_database(lambda pool: api_keys.revoke(pool, key_id))
     if key is None:
         raise HoldfastError(f"there is no key {key_id!r}; holdfast keys list shows them")
     click.echo(msgspec.json.encode(key) if as_json else f"revoked {key.id} ({key.scope}, {key.name})")
-
-
-def _with_database(work: Callable[[Pool], Awaitable[T]]) -> T:
-    settings = read_settings()
-    if settings.database_url is None:
-        settings = settings_for_command(settings)
-    database_url = settings.require_database_url()
-
-    async def run() -> T:
-        pool = await connect(database_url, 1)
-        try:
-            return await work(pool)
-        finally:
-            await pool.close()
-
-    return asyncio.run(run())

@@ -7,8 +7,7 @@ import json
 
 import click
 
-from cli.runtime import settings_for_command
-from engine.settings import read_settings
+from cli.database import database_url
 from persistence.migrate import migrate
 
 
@@ -19,10 +18,7 @@ def command(*, as_json: bool) -> None:
 
     Several may run at once: one applies, the others wait for it.
     """
-    settings = read_settings()
-    if settings.database_url is None:
-        settings = settings_for_command(settings)
-    applied = asyncio.run(migrate(settings.require_database_url()))
+    applied = asyncio.run(migrate(database_url()))
     if as_json:
         click.echo(json.dumps({"applied": applied}))
         return

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import msgspec
 
-from cli.runtime import settings_for_command
-from engine.settings import read_settings
+from cli.database import with_database
 from persistence import quarantine
-from persistence.pool import Pool, connect
 
-T = TypeVar("T")
 SHARD = 0
 
 
@@ -28,7 +22,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_waiting(*, as_json: bool) -> None:
     """Show what is set aside, in the order in which it must be replayed."""
-    waiting = _with_pool(quarantine.waiting)
+    waiting = with_database(quarantine.waiting)
     if as_json:
         click.echo(msgspec.json.encode(waiting).decode())
         return
@@ -52,7 +46,7 @@ def replay(context: click.Context, event: str, payload_path: Path | None) -> Non
     if not (dash and epoch.isdecimal() and seq.isdecimal()):
         raise click.BadParameter("an event is named by epoch and sequence, such as 1-42", param_hint="EVENT")
     payload = None if payload_path is None else payload_path.read_text(encoding="utf-8").strip()
-    done = _with_pool(lambda pool: quarantine.replay(pool, SHARD, int(epoch), int(seq), payload))
+    done = with_database(lambda pool: quarantine.replay(pool, SHARD, int(epoch), int(seq), payload))
     if done is None:
         click.echo(f"nothing waits at {event}", err=True)
     elif done.reason:
@@ -60,15 +54,3 @@ def replay(context: click.Context, event: str, payload_path: Path | None) -> Non
     else:
         click.echo(f"{event} is applied ({done.events} events)")
     context.exit(0 if done is not None and done.reason is None else 1)
-
-
-def _with_pool(work: Callable[[Pool], Awaitable[T]]) -> T:
-    async def run() -> T:
-        settings = settings_for_command(read_settings())
-        pool = await connect(settings.require_database_url(), 2)
-        try:
-            return await work(pool)
-        finally:
-            await pool.close()
-
-    return asyncio.run(run())

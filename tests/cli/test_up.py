@@ -230,6 +230,14 @@ def test_a_redis_that_cannot_be_reached_is_named_with_its_variable_but_not_its_p
     assert "s3cr3t" not in refused.stderr
 
 
+@pytest.mark.parametrize("command", [("quarantine", "list"), ("keys", "list"), ("migrate",)])
+def test_what_needs_only_postgresql_asks_for_no_redis(
+    data_dir: Path, clean_database_url: str, command: tuple[str, ...]
+) -> None:
+    done = Up(data_dir, HOLDFAST_DATABASE_URL=clean_database_url).run(*command)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_command_without_a_system_says_what_to_do(data_dir: Path) -> None:
     refused = Up(data_dir).run("migrate")
     assert refused.returncode == 2
