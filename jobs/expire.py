@@ -32,7 +32,7 @@ async def _expire(settings: Settings) -> int:
             ended = await resources.shard.expire_due()
             lapsed = await windows.lapse()
             total += ended + lapsed
-            if lapsed == LAPSE_AT_ONCE:
+            if lapsed == LAPSE_AT_ONCE and not linger.is_broken_off():
                 continue
             if await linger.is_over(resources.redis):
                 return total

@@ -1,4 +1,4 @@
-"""Trim: let go of answers and carts that nobody may ask for any more, and of events that are long applied."""
+"""Trim: let go of answers and carts that nobody may ask for any more, and of the flush's steps that no repair needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 from engine.settings import Settings, read_settings
 from jobs.resources import open_resources
 from persistence import carts, catalogue, idempotency
-from persistence.flush import read_offset
 from persistence.repair import STEPS_KEPT_S
 from persistence.sql import queries
 
@@ -24,9 +23,6 @@ async def _trim(settings: Settings) -> None:
         async with resources.pool.acquire() as connection:
             await connection.execute(queries("flush")["delete_old_memories"], settings.retention_s)
             await connection.execute(queries("flush")["delete_old_steps"], STEPS_KEPT_S)
-            offset = await read_offset(connection, resources.keys.shard)
         await idempotency.purge(resources.pool, max(settings.retention_s, DAY_S))
         await catalogue.purge_deletions(resources.pool)
         await carts.purge(resources.pool, settings.retention_s)
-        if offset is not None and offset.epoch == resources.shard.fence.epoch:
-            await resources.shard.acknowledge(offset.seq)

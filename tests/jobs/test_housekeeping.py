@@ -11,7 +11,8 @@ from engine.holds import HoldStatus
 from engine.orders import OrderStatus, PaymentStatus
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
-from jobs.expire import PaymentWindows
+from jobs.expire import PaymentWindows, _expire
+from jobs.lingering import Linger
 from jobs.resources import open_resources
 from jobs.trim import _trim
 from persistence.orders import find
@@ -49,6 +50,15 @@ async def test_the_housekeeping_worker_gives_expired_holds_back_by_itself_and_en
     assert worker.end(10) == 0, worker.log
     await system.flush()
     assert (await system.audit()).is_clean
+
+
+async def test_a_stop_is_heard_while_payment_windows_end_in_droves(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.expire.LAPSE_AT_ONCE", 0)  # as if each look ended as many as go at once
+    monkeypatch.setattr(Linger, "is_broken_off", lambda _: True)
+    async with asyncio.timeout(10):
+        assert await _expire(settings) == 0
 
 
 async def test_with_every_worker_dead_an_expired_hold_neither_blocks_a_sale_nor_sells(
