@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -14,13 +12,14 @@ from msgspec import Struct
 
 from benchmarks.books import Counts, Entry, Movement
 from benchmarks.orders import Order, OrderItem
+from benchmarks.queries import read_queries
 
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120
 FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a server that is away, or is no database of Holdfast, raises."""
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+SQL = Path(__file__).with_name("books.sql")
 
 
 class Place(Struct, frozen=True):
@@ -39,32 +38,32 @@ class Database:
         self._skus = list(skus)
 
     async def places(self) -> list[Place]:
-        rows = await self._connection.fetch(_queries()["log_places"])
+        rows = await self._connection.fetch(read_queries(SQL)["log_places"])
         return [Place(row["shard"], row["epoch"], row["seq"]) for row in rows]
 
     async def levels(self) -> dict[str, Counts]:
-        rows = await self._connection.fetch(_queries()["stock_levels"], self._skus)
+        rows = await self._connection.fetch(read_queries(SQL)["stock_levels"], self._skus)
         return {row["sku"]: _counts(row) for row in rows}
 
     async def ledger(self) -> tuple[dict[str, Counts], tuple[str, ...]]:
         """The sums by SKU, and the SKUs that have an event twice."""
-        rows = await self._connection.fetch(_queries()["ledger_sums"], self._skus)
+        rows = await self._connection.fetch(read_queries(SQL)["ledger_sums"], self._skus)
         return {row["sku"]: _counts(row) for row in rows}, tuple(row["sku"] for row in rows if row["repeated"])
 
     async def entries(self, since: Sequence[Place]) -> dict[Entry, Movement]:
-        rows = await self._connection.fetch(_queries()["entries_since"], self._skus, *_columns(since))
+        rows = await self._connection.fetch(read_queries(SQL)["entries_since"], self._skus, *_columns(since))
         return {(row["reference"], row["sku"]): Movement(row["received"], row["sold"]) for row in rows}
 
     async def quarantined(self, since: Sequence[Place]) -> int:
-        return int(await self._connection.fetchval(_queries()["quarantined_since"], *_columns(since)))
+        return int(await self._connection.fetchval(read_queries(SQL)["quarantined_since"], *_columns(since)))
 
     async def orders(self, carts: Collection[str]) -> tuple[Order, ...]:
         """The orders that these carts became, with their items."""
         if not carts:
             return ()
-        rows = await self._connection.fetch(_queries()["orders_of_carts"], list(carts))
+        rows = await self._connection.fetch(read_queries(SQL)["orders_of_carts"], list(carts))
         items: defaultdict[str, list[OrderItem]] = defaultdict(list)
-        for row in await self._connection.fetch(_queries()["items_of_orders"], [row["id"] for row in rows]):
+        for row in await self._connection.fetch(read_queries(SQL)["items_of_orders"], [row["id"] for row in rows]):
             order_id, *values = row.values()
             items[order_id].append(OrderItem(*values))
         return tuple(Order(**dict(row), items=tuple(items[row["id"]])) for row in rows)
@@ -87,10 +86,3 @@ def _counts(row: asyncpg.Record) -> Counts:
 
 def _columns(places: Sequence[Place]) -> tuple[list[int], list[int], list[int]]:
     return [p.shard for p in places], [p.epoch for p in places], [p.seq for p in places]
-
-
-@cache
-def _queries() -> dict[str, str]:
-    text = Path(__file__).with_name("books.sql").read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
-    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
