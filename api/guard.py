@@ -52,7 +52,7 @@ class Guard:
             if reason != told:
                 log.warning("Redis cannot be verified: %s", reason)
                 told = reason
-            self._fence.reason = reason
+            self._fence.explain(reason)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 

@@ -153,7 +153,7 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Wan
     if caller.quota is not None:
         await caller.quota.charge_customer(body.customer_id)
     answer = await resources.shard.reserve(named)
-    count_placed(resources, answer)
+    resources.metrics.count_hold("reserve", outcome_of(answer))
     return refused(answer) if isinstance(answer, Refused) else Reply(201, view(answer.hold), replayed=answer.replayed)
 
 
@@ -213,11 +213,6 @@ def claim_of(settings: Settings, body: Wanted) -> Claim | Problem:
         if line.quantity > MAX_QUANTITY:
             return invalid("lines", f"{line.sku} sums up to {line.quantity} units; at most {MAX_QUANTITY} can be held")
     return Claim(lines, body.customer_id, settings.default_hold_ttl_s if body.ttl_s is UNSET else body.ttl_s)
-
-
-def count_placed(resources: Resources, answer: HoldAnswer | Refused) -> None:
-    """Count what became of a reserve."""
-    resources.metrics.count_hold("reserve", outcome_of(answer))
 
 
 def outcome_of(answer: HoldAnswer | Refused) -> str:

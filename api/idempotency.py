@@ -34,11 +34,6 @@ def read_key(value: bytes) -> str:
     return text
 
 
-def require_key(headers: RawHeaders) -> str:
-    """The key. Raises ProblemRaised when there is none, too."""
-    return require(idempotency_key(headers))
-
-
 def require(key: str | None) -> str:
     """The key that was sent. Raises ProblemRaised when none was."""
     if key is None:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from api.database import Database
 from api.errors import public_reason
 from api.health import UP, Component, Health
-from api.metrics import Metrics
+from api.metrics import COMPONENTS, Metrics
 from engine.connection import connect
 from engine.errors import Unavailable
 from engine.reader import Backlog
@@ -123,9 +123,8 @@ class Probe:
     def _publish(self) -> None:
         seen = self._health.readiness().components
         metrics = self._metrics
-        for name in ("redis", "postgresql", "fence", "backlog"):
+        for name in COMPONENTS:
             metrics.up.labels(name).set(getattr(seen, name).status == "up")
-        metrics.backlog.set(self._shard.waiting)
         if self._health.backlog is not None:
             metrics.lag_events.set(self._health.backlog.events)
             metrics.lag_seconds.set(self._health.backlog.lag_s)

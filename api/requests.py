@@ -9,13 +9,13 @@ from litestar.datastructures import State
 
 from api.authentication import Caller
 from api.bodies import check_content_type
-from api.idempotency import idempotency_key, require_key
+from api.idempotency import idempotency_key, require
 from api.limits import read_body
 from api.resources import Resources
 
 
 class ApiRequest(Request[Caller, None, State]):
-    """One request. A route's limit on its body is its `body_limit` in `opt`, or else `body_limit_bytes`."""
+    """One request."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class ApiRequest(Request[Caller, None, State]):
 
     def require_idempotency_key(self) -> str:
         """The key. Raises ProblemRaised, too, when none was sent."""
-        return require_key(self.scope["headers"])
+        return require(self.idempotency_key)
 
     async def body(self) -> bytes:
         """The body, checked to be JSON and within its limit. Raises ProblemRaised."""

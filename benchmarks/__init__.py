@@ -1,1 +1,1 @@
-"""Load from the outside: HTTP and SQL only. Run with `python -m benchmarks.<name>`."""
+"""Load from the outside: HTTP, SQL and Redis' own counts. Run with `python -m benchmarks.<name>`."""

@@ -21,7 +21,7 @@ from cli.supervisor import ProcessSpec
 from engine.settings import Settings, SettingsError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-BACKLOG = 2_048
+BACKLOG = 4_096
 LISTEN_ATTEMPTS = 10
 LISTEN_PAUSE_S = 0.1
 QUEUES = ("flush", "housekeeping")

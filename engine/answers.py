@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
+
+from msgspec import Struct
 
 from engine.errors import HoldfastError, Unavailable
 from engine.holds import Hold, HoldAnswer, HoldStatus, Reserve, decode_record
@@ -14,18 +16,15 @@ from engine.trade import Changed, Replayed, Traded
 BACKLOG_RETRY_AFTER_S = 5
 
 
-class Given(Protocol):
-    """An answer: Redis' clock, the status, and what follows it."""
+class Answered(Struct, frozen=True, gc=False):
+    """What a script said of one operation, and Redis' clock as it said so."""
 
-    @property
-    def now_ms(self) -> int: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def rest(self) -> Sequence[Any]: ...
+    now_ms: int
+    status: str
+    rest: Sequence[Any]
 
 
-def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailable:
+def reserved(request: Reserve, given: Answered) -> HoldAnswer | Refused | Unavailable:
     """What reserve.lua said; past the high-water mark the fault is the answer, as others of the batch may succeed."""
     if given.status == "held":
         customer, lines = request.customer_id, request.lines
@@ -39,21 +38,21 @@ def reserved(request: Reserve, given: Given) -> HoldAnswer | Refused | Unavailab
     return _refused(given)
 
 
-def settled(token: str, given: Given) -> HoldAnswer | Refused:
+def settled(token: str, given: Answered) -> HoldAnswer | Refused:
     """What commit.lua, release.lua or extend.lua said."""
     if given.status in ("committed", "released", "held", "replayed"):
         return HoldAnswer(decode_record(given.rest[0]).hold(token), replayed=given.status == "replayed")
     return _refused(given)
 
 
-def adjusted(sku: str, given: Given) -> StockAnswer | Refused:
+def adjusted(sku: str, given: Answered) -> StockAnswer | Refused:
     """What adjust.lua said."""
     if given.status in ("adjusted", "replayed"):
         return StockAnswer(level_of_row(sku, given.rest[0]), replayed=given.status == "replayed")
     return _refused(given)
 
 
-def traded(given: Given) -> Traded | Replayed | Changed | Refused:
+def traded(given: Answered) -> Traded | Replayed | Changed | Refused:
     """What trade.lua said. Raises Unavailable."""
     if given.status == "done":
         return Traded(given.now_ms)
@@ -66,7 +65,7 @@ def traded(given: Given) -> Traded | Replayed | Changed | Refused:
     return _refused(given)
 
 
-def _refused(given: Given) -> Refused:  # noqa: PLR0911 - one a status
+def _refused(given: Answered) -> Refused:  # noqa: PLR0911 - one a status
     rest = list(given.rest)
     match given.status:
         case "key-reused":

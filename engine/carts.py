@@ -23,6 +23,8 @@ ID_PREFIX = "cart_"
 MAX_LINES = 100
 
 CartStatus = Literal["open", "paying", "ordered", "merged"]
+LIVE = ("open", "paying")
+"""Of a customer's carts one at most is so."""
 ItemStatus = Literal["held", "expired", "listed"]
 
 
@@ -148,8 +150,8 @@ class Scene(Struct, frozen=True, gc=False):
         """Whether the shop sells it now."""
         return product.status is ProductStatus.ACTIVE and not variant.retired
 
-    def price_today(self, line: CartLine, quantity: int | None = None) -> Price | None:
-        """What a unit costs now, for so many as the line has or for another quantity; None for what is no more."""
+    def price_today(self, line: CartLine) -> Price | None:
+        """What a unit of so many costs now; None for what is no more."""
         found = self.product_of(line)
         if found is None:
             return None
@@ -158,7 +160,7 @@ class Scene(Struct, frozen=True, gc=False):
             self.catalogue,
             product,
             variant,
-            quantity=line.quantity if quantity is None else quantity,
+            quantity=line.quantity,
             user_tier=line.user_tier,
             promo_code=line.promo_code,
             at_ms=self.now_ms,
@@ -250,7 +252,7 @@ def price_changes(record: CartRecord, cart: Cart) -> tuple[PriceChange, ...]:
 
 
 def unusable(record: CartRecord, named_customer: str | None) -> Refused | None:
-    """Why a cart cannot be changed by who names this customer (None: nobody); nil when it can."""
+    """Why a cart cannot be changed by who names this customer (None: nobody); None when it can."""
     if named_customer is not None and record.customer not in ("", named_customer):
         return Refused(Refusal.FOREIGN_CART)
     match record.status:

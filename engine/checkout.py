@@ -61,13 +61,12 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     order_token = request.tokens[0]
     placed = Order(order_token, order)
     closed = renewed(scene, record, status="paying" if request.is_pending else "ordered", order=order_token)
-    limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     trade = Trade(
         known=(known_cart(token, record), *[Known("order", each, 0) for each in request.tokens]),
         ended=ended,
         sold=sold,
         made=made,
-        counted=counted(order, 1, *limits),
+        counted=counted(order, 1, coupon),
         put=(put_order(order_token, order, scene.settings), *put_cart(scene, token, closed)),
         window=(order_token, until_ms) if request.is_pending else None,
         reference=placed.id,

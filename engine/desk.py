@@ -13,6 +13,7 @@ import msgspec
 
 from engine import checkout, merging, payments
 from engine.carts import (
+    LIVE,
     Cart,
     CartRecord,
     Scene,
@@ -74,7 +75,7 @@ class Desk:
                 scene = Scene(catalogue, self._settings, now_ms)
                 if pointer is not None:
                     found = await self.show_cart(catalogue, pointer, customer_id)
-                    if isinstance(found, Cart) and found.status in ("open", "paying"):
+                    if isinstance(found, Cart) and found.status in LIVE:
                         return await self._trader.as_it_is(found, memory)
                 token = fresh_token()
                 record = CartRecord(

@@ -23,16 +23,8 @@ from engine.carts import (
 from engine.holds import MAX_QUANTITY
 from engine.idempotency import fresh_token
 from engine.plans import Plan
+from engine.refusals import Refusal
 from engine.trade import Trade
-
-NO_STOCK, LIMIT, FULL, TOO_MANY, CURRENCY, GONE = (
-    "insufficient-stock",
-    "customer-limit-exceeded",
-    "cart-full",
-    "quantity-too-large",
-    "currency-mismatch",
-    "product-discontinued",
-)
 
 
 class Room(Struct, frozen=True):
@@ -67,9 +59,9 @@ def plan_merge(scene: Scene, sides: Sides, room: Mapping[str, Room]) -> Plan[Car
         wanted = line.quantity + had
         kept, reason = _fit(scene, line, old, room.get(line.sku), wanted)
         if sides.source.currency != currency or not scene.is_priced_in(line, currency):
-            kept, reason = 0, CURRENCY
+            kept, reason = 0, Refusal.CURRENCY_MISMATCH
         elif old is None and len(lines) >= MAX_LINES:
-            kept, reason = 0, FULL
+            kept, reason = 0, Refusal.CART_FULL
         if kept < wanted:
             told.append(NotMerged(line.sku, line.quantity, max(0, kept - had), reason))
         if kept > had or (old is not None and kept > 0 and _protects(scene, line, old, is_whole=kept == had)):
@@ -100,25 +92,27 @@ def skus_of(sides: Sides) -> Iterable[str]:
     return [line.sku for line in sides.source.lines]
 
 
-def _fit(scene: Scene, line: CartLine, old: CartLine | None, room: Room | None, wanted: int) -> tuple[int, str]:
+def _fit(scene: Scene, line: CartLine, old: CartLine | None, room: Room | None, wanted: int) -> tuple[int, Refusal]:
     """How many of the units wanted can be in one line, and what stands against more.
 
     None of them leaves a line that is there as it is.
     """
     found = scene.product_of(line)
     if found is None or not scene.is_sold(*found):
-        return 0, GONE
+        return 0, Refusal.PRODUCT_DISCONTINUED
     most = min(wanted, MAX_QUANTITY)
     if scene.settings.reserve_on == "checkout":
-        return most, TOO_MANY
+        return most, Refusal.QUANTITY_TOO_LARGE
     if room is None:
-        return 0, NO_STOCK
+        return 0, Refusal.INSUFFICIENT_STOCK
     own = sum(each.quantity for each in (line, old) if each is not None and scene.is_held(each))
     own_of_target = old.quantity if old is not None and scene.is_held(old) else 0
     by_stock = own + room.available
     by_limit = most if room.customer_left is None else own_of_target + max(0, room.customer_left)
     kept = min(most, by_stock, by_limit)
-    return kept, TOO_MANY if kept == most else LIMIT if by_limit < by_stock else NO_STOCK
+    if kept == most:
+        return kept, Refusal.QUANTITY_TOO_LARGE
+    return kept, Refusal.CUSTOMER_LIMIT_EXCEEDED if by_limit < by_stock else Refusal.INSUFFICIENT_STOCK
 
 
 def _protects(scene: Scene, line: CartLine, old: CartLine, *, is_whole: bool) -> bool:

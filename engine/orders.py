@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from engine.coupons import Coupon
 from engine.idempotency import fresh_nonce
 from engine.pricing import AppliedRule
 from engine.settings import Settings
@@ -182,10 +183,14 @@ def put_order(token: str, record: OrderRecord, settings: Settings) -> Put:
     return Put("order", token, msgspec.json.encode(record), kept_ms(record, settings))
 
 
-def counted(record: OrderRecord, by: int, usage_limit: int | None, customer_limit: int | None) -> tuple[Counted, ...]:
-    """How the order's coupon is counted, for all and for its customer; nothing where it has none."""
+def counted(record: OrderRecord, by: int, coupon: Coupon | None = None) -> tuple[Counted, ...]:
+    """How the order's coupon is counted, for all and for its customer; nothing where it has none.
+
+    Its limits count where the `coupon` is told: when it is used, not when it is given back.
+    """
     if not record.coupon_id:
         return ()
+    usage_limit, customer_limit = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     for_all = Counted(record.coupon_id, by, usage_limit)
     if not record.customer:
         return (for_all,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from engine.carts import CartRecord, Scene, known_cart, put_cart, renewed
+from engine.carts import LIVE, CartRecord, Scene, known_cart, put_cart, renewed
 from engine.checkout import given_back
 from engine.idempotency import fresh_token
 from engine.orders import (
@@ -98,7 +98,7 @@ def plan_transition(
         known,
         fresh,
         returned=tuple(Returned(item.sku, item.quantity, record.customer or None) for item in record.items),
-        counted=counted(record, -1, None, None) if gives_coupon_back else (),
+        counted=counted(record, -1) if gives_coupon_back else (),
         reason=to,
     )
     return Plan(trade, Order(known.order.token, fresh))
@@ -115,7 +115,7 @@ def plan_release(
         fresh,
         cart=(cart, _reopened(scene, known, cart)),
         ended=record.holds,
-        counted=counted(record, -1, None, None) if record.is_coupon_counted else (),
+        counted=counted(record, -1) if record.is_coupon_counted else (),
         window=(known.order.token, NO_WINDOW),
     )
     return Plan(trade, Order(known.order.token, fresh))
@@ -152,7 +152,6 @@ def _claim_anew(
     otherwise: Plan[Order],
 ) -> Plan[Order]:
     coupon = scene.catalogue.coupon_of_id(paid.coupon_id) if paid.coupon_id else None
-    limits = (None, None) if coupon is None else (coupon.usage_limit, coupon.per_customer_limit)
     sold: dict[str, object] = {"stock": "sold", "holds": (), "is_coupon_counted": bool(paid.coupon_id)}
     if paid.status is OrderStatus.CREATED:
         fresh = changed(paid, scene.now_ms, **sold)
@@ -165,7 +164,7 @@ def _claim_anew(
         cart=cart,
         ended=ended,
         made=tuple(_sold_anew(scene, paid)),
-        counted=() if paid.is_coupon_counted else counted(paid, 1, *limits),
+        counted=() if paid.is_coupon_counted else counted(paid, 1, coupon),
         window=(known.order.token, NO_WINDOW),
     )
     return Plan(trade, Order(known.order.token, fresh), otherwise=otherwise)
@@ -215,7 +214,7 @@ def _mark_refund_due(
         fresh,
         cart=(cart, _reopened(scene, known, cart)),
         ended=paid.holds,
-        counted=counted(paid, -1, None, None) if paid.is_coupon_counted else (),
+        counted=counted(paid, -1) if paid.is_coupon_counted else (),
         window=(known.order.token, NO_WINDOW),
     )
     return Plan(trade, Order(known.order.token, fresh))
@@ -228,7 +227,7 @@ def _note(scene: Scene, known: KnownOrder, paid: OrderRecord) -> Plan[Order]:
 
 def _closed(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> CartRecord | None:
     """The cart that was paid for, unless its shopper has gone on with it meanwhile."""
-    if cart is None or cart.order != known.order.token or cart.status not in ("open", "paying"):
+    if cart is None or cart.order != known.order.token or cart.status not in LIVE:
         return None
     return renewed(scene, cart, status="ordered")
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Refusal(enum.StrEnum):
-    """Why an operation was refused, in order of precedence; the values are the contract's codes."""
+    """Why an operation was refused. The values are the contract's codes, but for what is answered as a bad field."""
 
     KEY_REUSED = "idempotency-key-reused"
     UNKNOWN_SKU = "unknown-sku"

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from engine.carts import CartRecord, pointer_to
+from engine.carts import LIVE, CartRecord, pointer_to
 from engine.expiring import bundles_of
 from engine.holds import HoldRecord, HoldStatus
 from engine.keys import Keys
@@ -207,7 +207,7 @@ class Restorer:
                 for kept in part:
                     record = kept.record
                     _keep(pipeline, self._keys.cart(kept.token), msgspec.json.encode(record), kept.keep_ms)
-                    if record.customer and record.status in ("open", "paying"):
+                    if record.customer and record.status in LIVE:
                         pointer = pointer_to(record.customer, kept.token, kept.keep_ms)
                         _keep(pipeline, self._keys.cart_of(pointer.token), pointer.text, pointer.keep_ms)
                 await pipeline.execute()

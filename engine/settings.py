@@ -40,10 +40,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = True
 
-    # How long a hold lives that is made without a ttl_s (with one: 1 to 86,400 s), the most that extensions, and carts
-    # with their lines, may make of its life, and how long one that ended stays readable in Redis
+    # How long a hold lives that is made without a ttl_s; with one it is 1 to 86,400 s
     default_hold_ttl_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
+    # The most that extensions, and carts with their lines, may make of a hold's life
     max_hold_life_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
+    # How long Redis remembers the answers of idempotency keys, and holds, carts and orders that ended. Less than a day
+    # is for tests: a retry that comes later is a new request, and so is each whose key was used before this was changed
     retention_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 86_400
 
     # Carts and checkout: when stock is claimed, and which price holds
@@ -53,7 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cart_life_s: Annotated[int, Meta(ge=60, le=31_536_000)] = 2_592_000
     payment_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 120
 
-    # Bounds of the batches; the first is that of one batch call, whose script runs as long anyway
+    # The most operations of one script call, which nothing else in Redis can interrupt; more than these wait to be sent
+    # are refused with 503; and so many script calls of a verb may be on their way at once
     max_batch: Annotated[int, Meta(ge=1, le=1_000)] = 500
     max_pending: Annotated[int, Meta(ge=1_000, le=1_000_000)] = 20_000
     batches_in_flight: Annotated[int, Meta(ge=1, le=16)] = 2

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from engine import answers
+from engine.answers import Answered
 from engine.errors import Unavailable
 from engine.expiring import Expiry, of_bundles, pack_expiries
 from engine.fence import Fence
@@ -41,14 +42,6 @@ MAX_BATCHES = {"trade": 48}
 """Operations in a batch of a verb, where fewer than the settings have: what Redis does in two ms (decision 2)."""
 
 RETRY_WHEN_FULL_S = 5
-
-
-class Answered(msgspec.Struct, frozen=True, gc=False):
-    """What a script said of one operation, and Redis' clock as it said so."""
-
-    now_ms: int
-    status: str
-    rest: Sequence[Any]
 
 
 class Shard(Reader):

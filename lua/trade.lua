@@ -1,6 +1,6 @@
 -- Purpose: change carts and orders together with the stock that they hold and sell: all of it, or nothing.
 -- KEYS:    prelude; base… = the operation's keys, named below by their place among them, from 0
--- ARGV:    operation [base, swept, reference, reason, memory, known, ended, sold, made, returned, counted, put, windows]:
+-- ARGV:    operation [base, swept, reference, reason, memory, known, ended, sold, made, returned, counted, put, window]:
 --          what follows the reason is null where there is nothing, and else flat
 --          memory    [place, fingerprint, memory as JSON]: what a retry is answered
 --          known     [place, version, …]: records that this was judged by; version 0: there is none
@@ -11,7 +11,7 @@
 --          returned  [sku, quantity, customer or "", …]: units that were sold and come back
 --          counted   [coupon or coupon|customer, by, limit (0: none), …]
 --          put       [place, keep ms (0: delete), kind, text, …]: records as JSON, which begins with their version
---          windows   [order, end ms (0: none any more), …]
+--          window    [order, end ms (0: none any more)]: until when its payment is waited for
 -- Answers: ["done"] | ["replayed", memory] | ["key-reused"] | ["changed"] | ["backlog"]
 --          | ["hold-expired", sku…] | ["unknown-sku", sku…] | ["insufficient-stock", sku, requested, available, …]
 --          | ["customer-limit-exceeded", sku, requested, limit, …] | ["coupon-limit-reached", coupon]

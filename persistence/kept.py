@@ -77,7 +77,7 @@ def kept_memory(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptMemo
 
 def kept_cart(row: asyncpg.Record, now_ms: int, retention_ms: int) -> KeptCart:
     record = decode_cart(row["record"])
-    if record.status in ("open", "paying"):
+    if record.status in carts.LIVE:
         kept = keep_ms(record.expires_ms, now_ms, 0)
     else:
         kept = keep_ms(row["updated_at"], now_ms, retention_ms)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from engine import answers
+from engine.answers import Answered
 from engine.errors import HoldfastError, Unavailable
 from engine.holds import Hold, HoldAnswer, HoldStatus, Line, Reserve
 from engine.refusals import LimitReached, Refusal, Refused, Shortfall
-from engine.shard import Answered
 from engine.stock import StockAnswer, StockLevel
 from engine.trade import Changed, Replayed, Traded
 

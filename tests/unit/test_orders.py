@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
 
+from engine.coupons import Coupon
 from engine.orders import (
     LIVE_KEPT_MS,
     SETTLED,
@@ -33,6 +34,7 @@ from engine.trade import Counted, Known
 quickly = hypothesis_settings(deadline=None, database=None, derandomize=True)
 
 ITEM = OrderItem("A", "var_a", "prod_a", "Täe", 2, 1_000, 100, 900, 1_800, ())
+COUPON = Coupon(id="coup_1", code="TEN", kind="percentage", value=10, usage_limit=10, per_customer_limit=2)
 ORDER = OrderRecord(
     version=1,
     status=OrderStatus.CREATED,
@@ -126,10 +128,10 @@ def test_the_replay_of_a_checkout_shows_the_order_as_it_was_first() -> None:
 
 
 def test_a_coupon_is_counted_for_all_and_for_its_customer() -> None:
-    assert counted(ORDER, 1, 10, 2) == (Counted("coup_1", 1, 10), Counted("coup_1", 1, 2, "bob"))
-    assert counted(ORDER, -1, None, None) == (Counted("coup_1", -1), Counted("coup_1", -1, None, "bob"))
-    assert counted(replace(ORDER, customer=""), 1, 10, 2) == (Counted("coup_1", 1, 10),)
-    assert counted(replace(ORDER, coupon_id=""), 1, 10, 2) == ()
+    assert counted(ORDER, 1, COUPON) == (Counted("coup_1", 1, 10), Counted("coup_1", 1, 2, "bob"))
+    assert counted(ORDER, -1) == (Counted("coup_1", -1), Counted("coup_1", -1, None, "bob"))
+    assert counted(replace(ORDER, customer=""), 1, COUPON) == (Counted("coup_1", 1, 10),)
+    assert counted(replace(ORDER, coupon_id=""), 1, COUPON) == ()
 
 
 def test_an_order_that_only_postgresql_has_is_known_to_redis_as_none() -> None:
