@@ -13,6 +13,7 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
+from msgspec.structs import replace
 
 from api.errors import ProblemRaised, problem
 from api.limits import RawHeaders
@@ -43,6 +44,11 @@ class Caller(Struct, frozen=True):
     scope: Scope
     quota: Quota | None = None
 
+    async def charge_customer(self, customer_id: str | None) -> None:
+        """One request for this customer, where that is limited. Raises ProblemRaised when there are too many."""
+        if self.quota is not None:
+            await self.quota.charge_customer(customer_id)
+
 
 ANONYMOUS = Caller("anonymous", "operator")
 
@@ -65,7 +71,7 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     resources = connection.app.state.resources
     caller: Caller = await resources.authenticator.admit(connection.scope["headers"], scope)
     if resources.rate_limits is not None:
-        caller = await resources.rate_limits.admit(caller, headers_of(connection.scope))
+        caller = replace(caller, quota=await resources.rate_limits.admit(caller.client, headers_of(connection.scope)))
     connection.scope["user"] = caller
 
 

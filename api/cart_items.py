@@ -52,8 +52,7 @@ async def add(
     resources: Resources, caller: Caller, key: str | None, cart_id: str, body: ItemRequest
 ) -> Reply | Problem:
     """Put units into a cart. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(body.customer_id)
+    await caller.charge_customer(body.customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))
@@ -80,8 +79,7 @@ async def set_quantity(
     resources: Resources, caller: Caller, cart_id: str, sku: str, quantity: int, customer_id: str | None
 ) -> Reply | Problem:
     """Set how many units a line has. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(customer_id)
+    await caller.charge_customer(customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))

@@ -176,8 +176,7 @@ def outcome_of(resources: Resources, act: str, answer: Answer[Cart] | Refused, s
 
 async def open_cart(resources: Resources, caller: Caller, key: str | None, body: CartRequest) -> Reply | Problem:
     """A customer's cart, new or not; a new one for a guest. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(body.customer_id)
+    await caller.charge_customer(body.customer_id)
     catalogue = await resources.catalogue.current()
     named = keyed(caller, "open-cart", key, body.customer_id)
     answer = await resources.desk.open_cart(catalogue, body.customer_id, named)
@@ -198,8 +197,7 @@ async def choose_coupon(
     resources: Resources, caller: Caller, key: str | None, cart_id: str, code: str, customer_id: str | None
 ) -> Reply | Problem:
     """Give a cart a coupon, or with "" none. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(customer_id)
+    await caller.charge_customer(customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))
@@ -217,8 +215,7 @@ async def merge(
     resources: Resources, caller: Caller, key: str | None, cart_id: str, body: MergeRequest
 ) -> Reply | Problem:
     """Put a guest's cart into another one. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(body.customer_id)
+    await caller.charge_customer(body.customer_id)
     token, source = token_of(cart_id), token_of(body.from_cart_id)
     if token is None or source is None:
         return refused(Refused(Refusal.UNKNOWN_CART))

@@ -47,8 +47,7 @@ async def check_out(
     resources: Resources, caller: Caller, key: str, cart_id: str, body: CartCheckout | Checkout
 ) -> Reply | Problem:
     """Make an order of a cart. Raises Unavailable."""
-    if caller.quota is not None:
-        await caller.quota.charge_customer(body.customer_id)
+    await caller.charge_customer(body.customer_id)
     token = token_of(cart_id)
     if token is None:
         return refused(Refused(Refusal.UNKNOWN_CART))

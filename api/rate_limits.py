@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 from litestar.types import Message, Scope
 
 from api.errors import Problem, ProblemRaised, invalid, problem
 from engine.rate_limits import Policy, RateLimiter, Standing, customer_policy, key_policy
 from engine.settings import Settings
-
-if TYPE_CHECKING:
-    from api.authentication import Caller
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -103,15 +99,15 @@ class RateLimits:
         self._key = key_policy(settings)
         self._customer = customer_policy(settings)
 
-    async def admit(self, caller: Caller, headers: Headers) -> Caller:
-        """The caller with its quota, one request of its key charged; `headers` get the fields of the answer.
+    async def admit(self, client: str, headers: Headers) -> Quota:
+        """The quota of a request, which is charged to its key; `headers` get the fields of the answer.
 
         Raises ProblemRaised when the key makes too many.
         """
         quota = Quota(self._limiter, self._customer, headers)
         if self._key is not None:
-            await quota.charge_key(self._key, caller.client)
-        return msgspec.structs.replace(caller, quota=quota)
+            await quota.charge_key(self._key, client)
+        return quota
 
     async def close(self) -> None:
         """Wait for what is on the wire."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.authentication import LastSecret
@@ -126,7 +127,7 @@ class ShortWay:
                 if caller is None:
                     caller = await authenticator.admit(request.headers, "storefront")
                 if self._resources.rate_limits is not None:
-                    caller = await self._resources.rate_limits.admit(caller, extra)
+                    caller = replace(caller, quota=await self._resources.rate_limits.admit(caller.client, extra))
                 body = request.body
                 if body and request.named.get(b"content-type") != _JSON:
                     check_content_type(request.headers)

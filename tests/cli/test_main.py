@@ -89,13 +89,6 @@ def test_a_fault_of_the_program_keeps_its_traceback(run: Run) -> None:
         run(raises(ZeroDivisionError()))
 
 
-def test_a_command_that_is_not_there_does_not_break_the_others(run: Run) -> None:
-    assert run(lambda: None, "--help")[0] == 0
-    status, said = run(lambda: None, "absent")
-    assert status == 2
-    assert "No such command 'absent'" in said
-
-
 @pytest.mark.parametrize("name", [*program.COMMANDS])
 def test_every_command_is_there_and_explains_itself(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
