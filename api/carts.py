@@ -206,7 +206,7 @@ async def choose_coupon(
         token,
         lambda scene, name, record: attach_coupon(scene, name, record, code),
         customer_id,
-        keyed(caller, "choose-coupon", key, cart_id, code),
+        keyed(caller, "choose-coupon", key, cart_id, (code, customer_id)),
     )
     return outcome_of(resources, "coupon", answer)
 
@@ -221,7 +221,7 @@ async def merge(
         return refused(Refused(Refusal.UNKNOWN_CART))
     if token == source:
         return invalid("from_cart_id", "a cart cannot be merged into itself")
-    named = keyed(caller, "merge-carts", key, cart_id, body.from_cart_id)
+    named = keyed(caller, "merge-carts", key, cart_id, body)
     catalogue = await resources.catalogue.current()
     answer = await resources.desk.merge(catalogue, token, source, body.customer_id, named)
     return outcome_of(resources, "merge", answer)

@@ -51,6 +51,11 @@ def _refused_trade(refusal: Refused) -> Problem:  # noqa: PLR0911 - one a refusa
             return invalid("quantity", f"sums up to more units of {_list(refusal.skus)} than a line can have")
         case Refusal.FOREIGN_CART:
             return problem("forbidden", "The cart is another customer's.")
+        case Refusal.PRICE_CHANGED if not refusal.prices:
+            detail = (
+                f"The coupon {refusal.reason} takes another amount off than was shown; choose it again to accept it."
+            )
+            return problem("price-changed", detail)
         case Refusal.PRICE_CHANGED:
             changed = tuple(ProblemLine(c.sku, shown_price=c.shown, price=c.now) for c in refusal.prices)
             names = _list([line.sku for line in changed])

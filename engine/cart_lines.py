@@ -11,10 +11,10 @@ from engine.carts import (
     CartLine,
     CartRecord,
     Scene,
-    appraise,
     known_cart,
     put_cart,
     renewed,
+    shown,
 )
 from engine.catalogue import Product, Variant
 from engine.holds import MAX_QUANTITY
@@ -77,7 +77,7 @@ def attach_coupon(scene: Scene, token: str, record: CartRecord, code: str) -> Pl
     if code and coupon is None:
         return Refused(Refusal.UNKNOWN_COUPON)
     fresh = renewed(scene, record, coupon="" if coupon is None else coupon.code)
-    cart = appraise(scene, token, fresh)
+    fresh, cart = shown(scene, token, fresh)
     if cart.coupon_note is not None:
         return Refused(Refusal.COUPON_NOT_APPLICABLE, reason=cart.coupon_note)
     return Plan(Trade(known=(known_cart(token, record),), put=put_cart(scene, token, fresh)), cart)
@@ -125,16 +125,9 @@ def _line(
     )
     if old is None:
         return line
-    before = scene.price_today(old)
-    if (
-        before is not None
-        and quantity <= old.quantity
-        and before.final_price == price.final_price
-        and scene.honours(old)
-    ):
+    if quantity <= old.quantity and scene.keeps_price(old, quantity, price):
         return _keeping_price(line, old)
-    changed = before is not None and before.final_price != old.final_price
-    return replace(line, price_changed=changed)
+    return replace(line, price_changed=scene.is_repriced(old))
 
 
 def _keeping_price(line: CartLine, old: CartLine) -> CartLine:
@@ -170,11 +163,11 @@ def _plan(
     line: CartLine | None,
     currency: str,
 ) -> Plan[Cart]:
-    fresh = renewed(scene, record, lines=lines, currency=currency, order="")
+    fresh, cart = shown(scene, token, renewed(scene, record, lines=lines, currency=currency, order=""))
     trade = Trade(
         known=(known_cart(token, record),),
         ended=(old.hold,) if old is not None and old.hold else (),
         made=(hold_for(record, line),) if line is not None and line.hold else (),
         put=put_cart(scene, token, fresh),
     )
-    return Plan(trade, appraise(scene, token, fresh))
+    return Plan(trade, cart)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine.catalogue import Catalogue, Product, ProductStatus, Variant
 from engine.coupons import CouponLine, Objection, discount_of
 from engine.idempotency import derive_token, fresh_nonce
-from engine.pricing import AppliedRule, Price
+from engine.pricing import OF_QUANTITY, AppliedRule, Price
 from engine.quotes import quote
 from engine.refusals import PriceChange, Refusal, Refused
 from engine.settings import Settings
@@ -21,6 +21,8 @@ from engine.trade import Known, Put
 
 ID_PREFIX = "cart_"
 MAX_LINES = 100
+PAYING_GRACE_S = 3_600
+"""What a cart that is being paid outlives its payment's window by, so that whoever ends that finds it."""
 
 CartStatus = Literal["open", "paying", "ordered", "merged"]
 LIVE = ("open", "paying")
@@ -55,7 +57,8 @@ class CartRecord(Struct, frozen=True, array_like=True, gc=False):
 
     `customer` is "" for a guest, `currency` and `coupon` (its code) are "" for none. `order` is the token of the order
     that it became or is being paid as, or that was given up; any change of a line forgets the latter. `nonce` tells
-    this version from one that another process made of the same cart in the same moment.
+    this version from one that another process made of the same cart in the same moment. `shown_discount` is what its
+    coupon took off when it was last touched, or when it was ordered.
     """
 
     version: int
@@ -68,6 +71,7 @@ class CartRecord(Struct, frozen=True, array_like=True, gc=False):
     coupon: str = ""
     order: str = ""
     nonce: str = ""
+    shown_discount: int | None = None
 
     def line(self, sku: str) -> CartLine | None:
         for line in self.lines:
@@ -170,6 +174,25 @@ class Scene(Struct, frozen=True, gc=False):
         """Whether the price that was shown is the one that counts."""
         return self.settings.price_policy == "locked" and self.now_ms < line.until_ms
 
+    def keeps_price(self, line: CartLine, quantity: int, today: Price) -> bool:
+        """Whether so many units, for which `today` is asked, may have the price that was shown for the line's.
+
+        It must count still, and not depend on the quantity: neither as rules are today, nor as they were then.
+        """
+        before = self.price_today(line)
+        is_of_quantity = any(rule.kind in OF_QUANTITY for rule in line.applied_rules)
+        return (
+            before is not None
+            and before.final_price == today.final_price
+            and self.honours(line)
+            and (quantity == line.quantity or not is_of_quantity)
+        )
+
+    def is_repriced(self, line: CartLine) -> bool:
+        """Whether the line's own units cost another price now than was shown."""
+        today = self.price_today(line)
+        return today is not None and today.final_price != line.final_price
+
     def is_held(self, line: CartLine) -> bool:
         return line.hold != "" and self.now_ms < line.until_ms
 
@@ -225,9 +248,17 @@ def _appraise_line(scene: Scene, record: CartRecord, line: CartLine) -> CartItem
     )
 
 
+def shown(scene: Scene, token: str, record: CartRecord) -> tuple[CartRecord, Cart]:
+    """A cart that was just touched, as its shopper is shown it; and what was shown, to be kept."""
+    cart = appraise(scene, token, record)
+    return replace(record, shown_discount=cart.discount), cart
+
+
 def _coupon_discount(scene: Scene, record: CartRecord, items: tuple[CartItem, ...]) -> tuple[int, str | None]:
     if not record.coupon:
         return 0, None
+    if record.status != "open" and record.shown_discount is not None:
+        return record.shown_discount, None
     coupon = scene.catalogue.coupon(record.coupon)
     if coupon is None:
         return 0, Refusal.UNKNOWN_COUPON
@@ -267,8 +298,31 @@ def unusable(record: CartRecord, named_customer: str | None) -> Refused | None:
 
 def renewed(scene: Scene, record: CartRecord, **changes: object) -> CartRecord:
     """The next version of a cart, whose life begins anew."""
-    expires_ms = scene.now_ms + scene.settings.cart_life_s * 1000
-    return replace(record, version=record.version + 1, nonce=fresh_nonce(), expires_ms=expires_ms, **changes)
+    fresh = replace(record, version=record.version + 1, nonce=fresh_nonce(), **changes)
+    return replace(fresh, expires_ms=scene.now_ms + _life_ms(scene, fresh))
+
+
+def _life_ms(scene: Scene, record: CartRecord) -> int:
+    """How long a cart is kept after a change; one that is being paid longer than its payment's window in any case."""
+    settings = scene.settings
+    match record.status:
+        case "open":
+            life_s = settings.cart_life_s
+        case "paying":
+            life_s = max(settings.cart_life_s, settings.payment_window_s + PAYING_GRACE_S)
+        case _:
+            life_s = settings.retention_s
+    return life_s * 1000
+
+
+def unheld(record: CartRecord) -> tuple[CartLine, ...]:
+    """Its lines, for which nothing is held any more."""
+    return tuple(replace(line, hold="", until_ms=0) for line in record.lines)
+
+
+def over(scene: Scene, record: CartRecord, status: Literal["ordered", "merged"]) -> CartRecord:
+    """A cart at its end: what was held for it is sold, or another cart's."""
+    return renewed(scene, record, status=status, lines=unheld(record))
 
 
 def known_cart(token: str, record: CartRecord | None) -> Known:
@@ -277,13 +331,13 @@ def known_cart(token: str, record: CartRecord | None) -> Known:
 
 def put_cart(scene: Scene, token: str, record: CartRecord) -> tuple[Put, ...]:
     """What writes a cart, and the pointer of its customer to it as long as it is the live one."""
-    text = msgspec.json.encode(record)
-    if record.status in ("ordered", "merged"):
-        gone = (Put("customer", customer_token(record.customer), b"", 0),) if record.customer else ()
-        return (Put("cart", token, text, scene.settings.retention_s * 1000), *gone)
-    life_ms = scene.settings.cart_life_s * 1000
-    cart = Put("cart", token, text, life_ms)
-    return (cart, pointer_to(record.customer, token, life_ms)) if record.customer else (cart,)
+    life_ms = _life_ms(scene, record)
+    cart = Put("cart", token, msgspec.json.encode(record), life_ms)
+    if not record.customer:
+        return (cart,)
+    if record.status in LIVE:
+        return cart, pointer_to(record.customer, token, life_ms)
+    return cart, Put("customer", customer_token(record.customer), b"", 0)
 
 
 def pointer_to(customer_id: str, token: str, keep_ms: int) -> Put:

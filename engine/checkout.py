@@ -12,9 +12,11 @@ from engine.carts import (
     Scene,
     appraise,
     known_cart,
+    over,
     price_changes,
     put_cart,
     renewed,
+    unheld,
 )
 from engine.coupons import Coupon
 from engine.idempotency import fresh_token
@@ -60,7 +62,14 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     order = _order(scene, token, record, cart, request, coupon, customer, until_ms, tuple(each.token for each in made))
     order_token = request.tokens[0]
     placed = Order(order_token, order)
-    closed = renewed(scene, record, status="paying" if request.is_pending else "ordered", order=order_token)
+    if request.is_pending:
+        lines = tuple(
+            replace(line, hold=each.token, until_ms=until_ms) for line, each in zip(record.lines, made, strict=True)
+        )
+        closed = renewed(scene, record, status="paying", lines=lines)
+    else:
+        closed = over(scene, record, "ordered")
+    closed = replace(closed, order=order_token, shown_discount=cart.discount)
     trade = Trade(
         known=(known_cart(token, record), *[Known("order", each, 0) for each in request.tokens]),
         ended=ended,
@@ -85,6 +94,8 @@ def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:
         return Refused(Refusal.PRICE_CHANGED, prices=changes)
     if cart.coupon_note is not None:
         return Refused(Refusal.COUPON_NOT_APPLICABLE, reason=cart.coupon_note)
+    if record.shown_discount not in (None, cart.discount) and scene.settings.price_policy != "dynamic":
+        return Refused(Refusal.PRICE_CHANGED, reason=record.coupon)
     return None
 
 
@@ -193,5 +204,4 @@ def given_back(scene: Scene, record: CartRecord) -> CartRecord:
 
     Its next checkout claims the units anew, since it was not the shopper who let the time pass.
     """
-    lines = tuple(replace(line, hold="", until_ms=0) for line in record.lines)
-    return renewed(scene, record, status="open", lines=lines)
+    return renewed(scene, record, status="open", lines=unheld(record))

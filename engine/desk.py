@@ -6,6 +6,7 @@ of it is written by one trade, which happens only if those records are still as 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -27,8 +28,9 @@ from engine.carts import (
     unusable,
 )
 from engine.catalogue import Catalogue
+from engine.errors import Unavailable
 from engine.idempotency import Keyed, fresh_token
-from engine.orders import KnownOrder, Order, OrderRecord, OrderStatus, PaymentStatus, decode_order
+from engine.orders import ID_PREFIX, KnownOrder, Order, OrderRecord, OrderStatus, PaymentStatus, decode_order
 from engine.plans import Answer, Plan
 from engine.refusals import Refusal, Refused
 from engine.settings import Settings
@@ -38,6 +40,9 @@ from engine.trading import Memory, Trader, memory_of, replay, too_contended
 
 MAX_ATTEMPTS = 20
 LAPSE_AT_ONCE = 200
+LAPSE_AGAIN_MS = 600_000
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 StoredOrder = Callable[[str], Awaitable[OrderRecord | None]]
@@ -206,6 +211,7 @@ class Desk:
         self, catalogue: Catalogue, token: str, request: checkout.CheckoutRequest
     ) -> Answer[Order] | Refused:
         """An order of a cart, all of it or nothing. The order is the memory of its idempotency key."""
+        has_looked = False
         async with self._trader.turn(token):
             for _ in range(MAX_ATTEMPTS):
                 keys = self._shard.keys
@@ -222,7 +228,10 @@ class Desk:
                 plan = unusable(record, request.customer_id) or checkout.plan_checkout(scene, token, record, request)
                 done = plan if isinstance(plan, Refused) else await self._trader.attempt(plan, None)
                 is_spent = isinstance(done, Refused) and done.refusal is Refusal.COUPON_LIMIT_REACHED
-                if done is not None and not (is_spent and await self.lapse_due(catalogue)):
+                if is_spent and (await self.lapse_due(catalogue) or not has_looked):
+                    has_looked = True  # once more in any case: what was due may have been ended by others meanwhile
+                    continue
+                if done is not None:
                     return done
         raise too_contended()
 
@@ -245,6 +254,10 @@ class Desk:
         keyed: Keyed | None = None,
     ) -> Answer[Order] | Refused:
         """News of an order's payment; what is no news changes nothing and answers the order as it is."""
+        if status is PaymentStatus.SUCCEEDED:
+            known, _, _ = await self._order(token, None)
+            if known is not None and known.order.record.wants_coupon:
+                await self.lapse_due(catalogue)  # orders whose time is over may have it
 
         def judge(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> Plan[Order] | None:
             return payments.plan_payment(scene, known, cart, status, transaction_id)
@@ -268,12 +281,28 @@ class Desk:
             # Neither side knows the order any more: its window must not stand before those of others.
             await self._shard.trade(Trade(window=(token, payments.NO_WINDOW)))
             return False
+        if not before[0].order.record.is_waiting:
+            await self._shard.trade(Trade(window=(token, payments.NO_WINDOW)))
+            return False
         answer = await self._change_order(catalogue, token, payments.plan_lapse, None)
         return isinstance(answer, Answer) and answer.value.record.version > before[0].order.record.version
 
     async def lapse_due(self, catalogue: Catalogue, limit: int = LAPSE_AT_ONCE) -> int:
-        """Cancel at most `limit` orders whose payment window is over; returns how many."""
-        return sum([await self.lapse(catalogue, token) for token in await self._shard.payments_due(limit)])
+        """Cancel at most `limit` orders whose payment window is over; returns how many.
+
+        One that cannot be is told of in the log, and tried again later: it must not stand before those of others.
+        """
+        lapsed = 0
+        for token in await self._shard.payments_due(limit):
+            try:
+                lapsed += await self.lapse(catalogue, token)
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("the order %s%s cannot be canceled, though its payment window is over", ID_PREFIX, token)
+                now_ms, _ = await self._shard.texts()
+                await self._shard.trade(Trade(window=(token, now_ms + LAPSE_AGAIN_MS)))
+        return lapsed
 
     async def _change_order(
         self,

@@ -15,10 +15,11 @@ from engine.carts import (
     CartRecord,
     NotMerged,
     Scene,
-    appraise,
     known_cart,
+    over,
     put_cart,
     renewed,
+    shown,
 )
 from engine.holds import MAX_QUANTITY
 from engine.idempotency import fresh_token
@@ -69,22 +70,26 @@ def plan_merge(scene: Scene, sides: Sides, room: Mapping[str, Room]) -> Plan[Car
             fresh_lines.append(fresh)
             if old is not None and old.hold:
                 ended.append(old.hold)
-    target = renewed(
+    target, cart = shown(
         scene,
-        sides.target,
-        lines=tuple(lines.values()),
-        currency=currency if lines else "",
-        coupon=sides.target.coupon or sides.source.coupon,
-        order="",
+        sides.target_token,
+        renewed(
+            scene,
+            sides.target,
+            lines=tuple(lines.values()),
+            currency=currency if lines else "",
+            coupon=sides.target.coupon or sides.source.coupon,
+            order="",
+        ),
     )
-    source = renewed(scene, sides.source, status="merged")
+    source = over(scene, sides.source, "merged")
     trade = Trade(
         known=(known_cart(sides.target_token, sides.target), known_cart(sides.source_token, sides.source)),
         ended=tuple(ended),
         made=tuple(hold_for(target, line) for line in fresh_lines if line.hold),
         put=(*put_cart(scene, sides.target_token, target), *put_cart(scene, sides.source_token, source)),
     )
-    return Plan(trade, replace(appraise(scene, sides.target_token, target), not_merged=tuple(told)))
+    return Plan(trade, replace(cart, not_merged=tuple(told)))
 
 
 def skus_of(sides: Sides) -> Iterable[str]:
@@ -121,7 +126,7 @@ def _protects(scene: Scene, line: CartLine, old: CartLine, *, is_whole: bool) ->
 
 
 def _merged(scene: Scene, line: CartLine, old: CartLine | None, quantity: int) -> CartLine:
-    """One line of both, at today's price for so many, or at the price shown where that is unchanged and honoured."""
+    """One line of both, at the price shown for all of its units where that still counts, otherwise at today's."""
     live = [each for each in (line, old) if each is not None and scene.is_held(each)]
     base = line if old is None else old
     until_ms = max((each.until_ms for each in live), default=scene.now_ms + scene.settings.cart_hold_ttl_s * 1000)
@@ -136,10 +141,11 @@ def _merged(scene: Scene, line: CartLine, old: CartLine | None, quantity: int) -
         user_tier=base.user_tier or line.user_tier,
         promo_code=base.promo_code or line.promo_code,
     )
-    before, today = scene.price_today(base), scene.price_today(merged)
-    if today is None or before is None:
-        return merged
-    if before.final_price == today.final_price and scene.honours(base):
+    of_units = (base,) if quantity <= base.quantity else (base, line)
+    today = scene.price_today(merged)
+    if today is None or all(
+        each.final_price == base.final_price and scene.keeps_price(each, quantity, today) for each in of_units
+    ):
         return merged
     return replace(
         merged,
@@ -147,5 +153,5 @@ def _merged(scene: Scene, line: CartLine, old: CartLine | None, quantity: int) -
         discount=today.discount,
         final_price=today.final_price,
         applied_rules=today.applied_rules,
-        price_changed=before.final_price != base.final_price,
+        price_changed=any(scene.is_repriced(each) for each in of_units),
     )

@@ -132,6 +132,11 @@ class OrderRecord(Struct, frozen=True, array_like=True, gc=False):
         """Whether units are held for it until its payment settles."""
         return self.stock == "held"
 
+    @property
+    def wants_coupon(self) -> bool:
+        """Whether it has a coupon that is not counted for it, or no more."""
+        return self.coupon_id != "" and not self.is_coupon_counted
+
     def as_first_answered(self) -> OrderRecord:
         """The order as its checkout answered it, for the replay of that."""
         first = self.payment.first_status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from engine.carts import LIVE, CartRecord, Scene, known_cart, put_cart, renewed
+from engine.carts import LIVE, CartRecord, Scene, known_cart, over, put_cart, renewed
 from engine.checkout import given_back
 from engine.idempotency import fresh_token
 from engine.orders import (
@@ -30,6 +30,7 @@ SHOP_CANCELED = "paid after the order was canceled"
 UNITS_GONE = "paid too late: its units, or its coupon, could not be had again"
 
 PAID_BEFORE = "{} after it was paid"
+PAID_AGAIN = "paid again, by {}"
 
 NO_WINDOW = 0
 
@@ -40,20 +41,21 @@ def plan_payment(  # noqa: PLR0911 - one a state
     """What news of a payment does to its order; None where it is no news: a repetition, or late news of a settled one.
 
     A success sells what is held. When the window is over, or an earlier attempt had failed, the units are claimed anew,
-    and where they cannot be had the order is marked `refund_due`: the money has been taken.
+    and where they cannot be had the order is marked `refund_due`: the money has been taken. So it has been when another
+    transaction than the one that paid succeeds. What ended another attempt than the one that runs ends nothing.
     """
     record = known.order.record
-    paid = replace(
-        record,
-        payment=replace(record.payment, status=status, transaction_id=transaction_id or record.payment.transaction_id),
-    )
+    running = record.payment.transaction_id
+    is_another = bool(running and transaction_id and running != transaction_id)
+    paid = replace(record, payment=replace(record.payment, status=status, transaction_id=transaction_id or running))
     if record.payment.status is PaymentStatus.SUCCEEDED or record.status is OrderStatus.REFUND_DUE:
-        return None
+        is_paid_again = is_another and status is PaymentStatus.SUCCEEDED
+        return _mark_paid_again(scene, known, transaction_id) if is_paid_again else None
     if record.is_waiting:
         if status is PaymentStatus.SUCCEEDED:
             return _sell(scene, known, paid, cart)
         if status in SETTLED:
-            return plan_release(scene, known, cart, paid, PAYMENT_ENDED[status])
+            return None if is_another else plan_release(scene, known, cart, paid, PAYMENT_ENDED[status])
         return None if paid.payment == record.payment else _note(scene, known, paid)
     if status is not PaymentStatus.SUCCEEDED:
         return None
@@ -220,6 +222,16 @@ def _mark_refund_due(
     return Plan(trade, Order(known.order.token, fresh))
 
 
+def _mark_paid_again(scene: Scene, known: KnownOrder, transaction_id: str) -> Plan[Order] | None:
+    """The order as it is, but for a second payment that has to go back; None where that is known."""
+    record, reason = known.order.record, PAID_AGAIN.format(transaction_id)
+    if any(step.reason == reason for step in record.timeline):
+        return None
+    told = f"{record.refund_reason}; {reason}" if record.refund_reason else reason
+    fresh = moved(record, record.status, scene.now_ms, reason, refund_reason=told)
+    return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
+
+
 def _note(scene: Scene, known: KnownOrder, paid: OrderRecord) -> Plan[Order]:
     fresh = changed(paid, scene.now_ms)
     return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
@@ -229,7 +241,7 @@ def _closed(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> CartRec
     """The cart that was paid for, unless its shopper has gone on with it meanwhile."""
     if cart is None or cart.order != known.order.token or cart.status not in LIVE:
         return None
-    return renewed(scene, cart, status="ordered")
+    return over(scene, cart, "ordered")
 
 
 def _reopened(scene: Scene, known: KnownOrder, cart: CartRecord | None) -> CartRecord | None:

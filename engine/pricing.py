@@ -16,6 +16,8 @@ from msgspec import Struct
 RULE_PREFIX = "rule_"
 
 Kind = Literal["bulk", "tier", "promo", "seasonal", "sale_price", "buy_x_get_y"]
+OF_QUANTITY = frozenset({"bulk", "buy_x_get_y"})
+"""Kinds that make the price of a unit depend on how many are bought."""
 Stacking = Literal["additive", "multiplicative", "best", "exclusive"]
 
 

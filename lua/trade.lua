@@ -183,7 +183,7 @@ end
 
 local events, encoded = {}, {}
 
--- Why the holds cannot be made, in order of precedence; nil when nothing stands against them.
+-- Why holds cannot be made or units come back, in order of precedence; nil when nothing stands against them.
 local function refusal(operation)
   local made = operation[MADE]
   local own = operation[ENDED] == NONE and {} or given_back(operation)
@@ -208,6 +208,12 @@ local function refusal(operation)
         own[field] = (own[field] or 0) - quantity
       end
       own[sku] = mine - quantity
+    end
+  end
+  local returned = operation[RETURNED]
+  for i = 1, #returned, 3 do
+    if not rows[returned[i]] then
+      unknown = add(unknown or { 'unknown-sku' }, returned[i])
     end
   end
   if claims_more and backlog + #events >= HIGH_WATER then

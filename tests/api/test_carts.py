@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.api.catalogue import made, make_product, make_variant
+from tests.api.catalogue import made, make_product, make_variant, name
 from tests.api.process import Api, assert_problem, running_api
 from tests.api.shop import BASE, add, cart_with, counts, key, limit_customer, open_cart, show, thing, use_coupon
 
@@ -261,6 +261,25 @@ def test_another_customers_cart_is_forbidden_to_every_call_that_names_somebody_e
     for call in calls:
         assert_problem(call, 403, "forbidden")
     assert counts(api, variant["sku"]) == (9, 1, 0)
+
+
+def test_a_key_that_answered_a_customer_answers_nobody_else(api: Api) -> None:
+    owner, other = f"customer-{uuid4()}", "somebody-else"
+    variant = thing(api)
+    made(api.client.post(f"{BASE}/coupons", json={"code": (code := name("CODE")), "kind": "percentage", "value": 1}))
+    cart = open_cart(api, owner)
+    path = f"{BASE}/carts/{cart}"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (f"{path}/items", {"sku": variant["sku"], "quantity": 1}),
+        (f"{path}/coupon", {"code": code}),
+        (f"{path}/merge", {"from_cart_id": open_cart(api)}),
+        (f"{path}/checkout", {}),
+    ]
+    for call, body in calls:
+        headers = key()
+        assert api.client.post(call, json={**body, "customer_id": owner}, headers=headers).status_code < 300
+        again = api.client.post(call, json={**body, "customer_id": other}, headers=headers)
+        assert_problem(again, 422, "idempotency-key-reused")
 
 
 def test_a_merge_sums_what_fits_and_tells_what_does_not(api: Api) -> None:

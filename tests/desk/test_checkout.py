@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine.carts import PAYING_GRACE_S
 from engine.holds import HoldStatus
 from engine.keys import Keys
 from engine.orders import Order, OrderStatus, Payment, PaymentStatus
@@ -262,3 +263,36 @@ async def test_a_refused_order_leaves_nothing_behind_even_when_only_its_last_lin
     assert await state(shop) == before
     await shop.set(cart, "B", 1)
     assert (await shop.check_out(cart)).record.subtotal == 3_250
+
+
+async def test_a_cart_that_is_being_paid_outlives_its_payments_window_however_short_its_own_life(shop: Shop) -> None:
+    shop.settings = shop.desk._settings = replace(shop.settings, cart_life_s=60, payment_window_s=120)
+    await shop.stock_up(A=5)
+    cart = await shop.open("bob")
+    await shop.add(cart, "A")
+    await shop.check_out(cart, pending=True)
+    paying = await shop.record(cart.token)
+    assert paying.expires_ms == shop.now_ms + (120 + PAYING_GRACE_S) * 1_000
+    left_ms: Any = await shop.redis.pttl(Keys().cart(cart.token))
+    assert 0 < (120 + PAYING_GRACE_S) * 1_000 - left_ms < 60_000
+
+
+async def test_a_cart_says_until_when_its_units_are_held_for_the_payment_and_of_a_closed_one_none_are(
+    shop: Shop,
+) -> None:
+    await shop.stock_up(A=9)
+    paying, guest, target = [await shop.open(customer) for customer in ("bob", None, "eve")]
+    for cart in (paying, guest, target):
+        await shop.add(cart, "A", 2)
+    order = await shop.check_out(paying, pending=True)
+    until_ms = shop.now_ms + shop.settings.payment_window_s * 1_000
+    shown = await shop.show(paying)
+    assert [(item.status, item.reserved_until_ms) for item in shown.items] == [("held", until_ms)]
+    await shop.merge(target, guest)
+    await shop.pay(order, "succeeded")
+    await shop.check_out(target)
+    assert await shop.counts("A") == (3, 0, 6)
+    for cart in (paying, guest, target):
+        closed = await shop.show(cart)
+        assert [(item.status, item.reserved_until_ms) for item in closed.items][:1] == [("expired", None)]
+        assert closed.expires_ms == shop.now_ms + shop.settings.retention_s * 1_000

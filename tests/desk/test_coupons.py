@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from engine.catalogue import Catalogue
 from engine.coupons import Coupon
 from engine.plans import Answer
 from engine.refusals import Refusal, Refused
@@ -185,3 +187,59 @@ async def test_a_coupon_that_a_lapsed_order_still_counts_is_free_for_the_next(sh
     await shop.pass_s(1)
     assert (await shop.check_out(cart)).record.total == 900
     assert (await shop.order(lapsed)).record.status == "canceled"
+
+
+async def test_who_finds_nothing_to_end_looks_again_as_others_may_have_ended_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.stock_up(A=9)
+    shop.put(tenth(usage_limit=1))
+    await shop.ordered("A", 1, "bob", coupon="TENTH", pending=True)
+    cart = await shop.open("eve")
+    await shop.add(cart, "A")
+    await shop.coupon(cart, "TENTH")
+    await shop.pass_s(120)
+    end_all, looks = shop.desk.lapse_due, itertools.count(1)
+
+    async def end_in_vain(catalogue: Catalogue) -> int:
+        next(looks)
+        await end_all(catalogue)
+        return 0
+
+    monkeypatch.setattr(shop.desk, "lapse_due", end_in_vain)
+    assert (await shop.check_out(cart)).record.total == 900
+    again = await shop.open("ann")
+    await shop.add(again, "A")
+    await shop.coupon(again, "TENTH")
+    assert await shop.try_check_out(again) == SPENT
+    assert next(looks) == 4  # once for eve, twice for ann
+
+
+@pytest.mark.parametrize(("policy", "is_refused"), [("locked", True), ("notify", True), ("dynamic", False)])
+async def test_a_coupon_that_takes_another_amount_off_than_was_shown_has_to_be_chosen_again(
+    shop: Shop, policy: Any, *, is_refused: bool
+) -> None:
+    shop.settings = shop.desk._settings = replace(shop.settings, price_policy=policy)
+    await shop.stock_up(A=9)
+    cart = await shop.open("bob")
+    await shop.add(cart, "A")
+    assert (await shop.coupon(cart, "TENTH")).total == 900
+    shop.put(tenth(value=1))
+    if is_refused:
+        assert await shop.try_check_out(cart) == Refused(Refusal.PRICE_CHANGED, reason="TENTH")
+        assert (await shop.coupon(cart, "TENTH")).total == 990
+    assert (await shop.check_out(cart)).record.total == 990
+
+
+@pytest.mark.parametrize("is_pending", [False, True])
+async def test_what_was_ordered_says_what_its_coupon_took_whatever_becomes_of_that(
+    shop: Shop, *, is_pending: bool
+) -> None:
+    await shop.stock_up(A=9)
+    cart = await shop.open("bob")
+    await shop.add(cart, "A")
+    await shop.coupon(cart, "TENTH")
+    await shop.check_out(cart, pending=is_pending)
+    shop.remove(TENTH_OFF.id)
+    shown = await shop.show(cart)
+    assert (shown.total, shown.discount, shown.coupon_note) == (900, 100, None)

@@ -290,3 +290,13 @@ async def test_a_refused_addition_is_judged_afresh_under_its_key(shop: Shop) -> 
     assert isinstance(await shop.try_add(cart, "A", 2, keyed=keyed), Refused)
     await shop.receive("A", 1)
     assert isinstance(await shop.try_add(cart, "A", 2, keyed=keyed), Answer)
+
+
+async def test_fewer_units_lose_a_price_that_their_number_had_made_though_its_rule_is_gone(shop: Shop) -> None:
+    shop.put(BULK)
+    await shop.stock_up(A=9)
+    cart = await shop.open("bob")
+    assert priced(await shop.add(cart, "A", 5)) == (1_000, 100, 900, 4_500, False)
+    shop.remove(BULK.id)
+    assert priced(await shop.set(cart, "A", 5)) == (1_000, 100, 900, 4_500, False)
+    assert priced(await shop.set(cart, "A", 1)) == (1_000, 0, 1_000, 1_000, True)

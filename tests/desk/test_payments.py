@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine.desk import LAPSE_AGAIN_MS
 from engine.idempotency import Keyed
 from engine.keys import Keys
 from engine.orders import Order
@@ -96,6 +97,26 @@ async def test_a_window_that_is_over_cancels_the_order_for_whoever_looks_first(s
     for order in orders:
         assert steps(await shop.order(order))[1:] == [("canceled", "the payment window was over")]
     assert not await shop.desk.lapse(shop.catalogue, "nobody")
+
+
+async def test_an_order_that_cannot_be_canceled_does_not_stand_before_the_others(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    await shop.stock_up(A=9)
+    broken, done, sound = [await pending(shop, 1, customer) for customer in ("bob", "eve", "ann")]
+    await shop.pay(done, "succeeded")
+    await shop.pass_s(120)
+    text: Any = await shop.redis.getset(Keys().order(broken.token), '["of another version"]')
+    await shop.redis.zadd(Keys().payments, {broken.token: 1, done.token: 2})
+    assert [await shop.desk.lapse_due(shop.catalogue, 1) for _ in range(4)] == [0, 0, 1, 0]
+    assert outline(await shop.order(sound)) == ("canceled", "canceled", "none")
+    assert f"the order ord_{broken.token} cannot be canceled" in caplog.text
+    left = await shop.redis.zrange(Keys().payments, 0, -1, withscores=True)
+    assert left == [(broken.token, shop.now_ms + LAPSE_AGAIN_MS)]
+
+    await shop.redis.set(Keys().order(broken.token), text)
+    await shop.pass_s(LAPSE_AGAIN_MS / 1_000)
+    assert await shop.desk.lapse_due(shop.catalogue) == 1
 
 
 async def test_what_is_over_is_canceled_in_bounded_parts(shop: Shop) -> None:
@@ -239,6 +260,17 @@ async def test_a_late_success_whose_coupon_was_used_up_is_marked_for_a_refund(sh
     assert await shop.shard.coupon_uses([TENTH_OFF.id]) == {TENTH_OFF.id: 1}
 
 
+async def test_a_late_success_ends_what_is_over_for_the_coupon_that_it_has(shop: Shop) -> None:
+    await shop.stock_up(A=9)
+    shop.put(replace(TENTH_OFF, usage_limit=1))
+    order = await pending(shop, 1, coupon="TENTH")
+    await shop.pay(order, "failed")
+    other = await pending(shop, 1, "eve", coupon="TENTH")
+    await shop.pass_s(120)
+    assert outline(await shop.pay(order, "succeeded")) == ("created", "succeeded", "sold")
+    assert outline(await shop.order(other)) == ("canceled", "canceled", "none")
+
+
 async def test_a_late_success_leaves_the_cart_alone_with_which_its_shopper_went_on(shop: Shop) -> None:
     await shop.stock_up(A=9, B=9)
     order = await pending(shop, 2)
@@ -291,8 +323,33 @@ async def test_once_paid_no_news_changes_an_order(shop: Shop, news: str) -> None
     captured = await shop.ordered("A", 1, "eve")
     canceled = await shop.move(await shop.ordered("A", 1, "ann"), "canceled")
     for order in (paid, captured, canceled):
-        assert await shop.pay(order, news, "tx-2") == order
+        assert await shop.pay(order, news, "tx-1") == order
+    if news != "succeeded":
+        assert await shop.pay(paid, news, "tx-2") == paid
     assert await shop.counts("A") == (6, 0, 3)
+
+
+async def test_a_second_payment_of_an_order_has_to_go_back_and_is_told_once(shop: Shop) -> None:
+    await shop.stock_up(A=9)
+    order = await pending(shop)
+    await shop.pay(order, "succeeded", "tx-1")
+    again = await shop.pay(order, "succeeded", "tx-2")
+    assert outline(again) == ("created", "succeeded", "sold")
+    assert (again.record.payment.transaction_id, again.record.refund_reason) == ("tx-1", "paid again, by tx-2")
+    assert await shop.pay(order, "succeeded", "tx-2") == again
+    assert await shop.pay(order, "succeeded", "tx-1") == again
+    third = await shop.pay(order, "succeeded", "tx-3")
+    assert third.record.refund_reason == "paid again, by tx-2; paid again, by tx-3"
+    assert await shop.counts("A") == (7, 0, 2)
+
+
+async def test_the_end_of_an_earlier_attempt_does_not_end_the_one_that_runs(shop: Shop) -> None:
+    await shop.stock_up(A=9)
+    order = await pending(shop)
+    await shop.pay(order, "processing", "tx-1")
+    running = await shop.pay(order, "processing", "tx-2")
+    assert await shop.pay(order, "failed", "tx-1") == running
+    assert outline(await shop.pay(order, "failed", "tx-2")) == ("canceled", "failed", "none")
 
 
 @pytest.mark.parametrize("news", ["processing", "requires_action", "failed", "canceled"])

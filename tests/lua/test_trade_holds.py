@@ -110,6 +110,15 @@ async def test_any_text_may_be_a_customers_id(shard: Shard, customer: str) -> No
     assert await shard.trade(Trade(counted=back.counted)) == Refused(Refusal.COUPON_LIMIT_REACHED)
 
 
+async def test_units_of_a_sku_that_is_gone_do_not_come_back_and_harm_no_other_trade(shard: Shard) -> None:
+    await create(shard, "A", 5)
+    answers = await gathered(
+        shard, [Trade(returned=(Returned("GONE", 1, None),)), Trade(made=(claim("A", 2, is_sold=True),))]
+    )
+    assert answers[0] == Refused(Refusal.UNKNOWN_SKU, skus=("GONE",))
+    assert isinstance(answers[1], Traded)
+
+
 async def test_a_hold_past_its_deadline_never_stands_in_the_way_even_when_nothing_sweeps(shard: Shard) -> None:
     await create(shard, "A", 600)
     await create(shard, "LIMITED", 10, limit=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from msgspec.structs import replace
@@ -112,6 +113,30 @@ def test_a_merge_tells_just_the_lines_of_which_not_all_was_kept(
     assert told.keys() <= {each.sku for each in source.lines}
     currency = decode_cart(merged.trade.put[0].text).currency
     assert (currency == "") == (not after)
+
+
+@pytest.mark.parametrize(
+    ("own", "guests", "price", "is_changed"),
+    [
+        (None, (5, 100), 100, False),
+        ((2, 100), (3, 100), 100, False),
+        ((1, 100), (500, 1_000), 1_000, True),
+        ((1, 1_000), (5, 100), 1_000, True),
+        ((1, 1_000), (5, 1_000), 1_000, False),
+    ],
+    ids=["moved as it is", "both locked at one price", "own was in the sale", "guest's was in the sale", "unchanged"],
+)
+def test_a_price_shown_counts_for_the_units_that_it_was_shown_for_and_no_others(
+    own: tuple[int, int] | None, guests: tuple[int, int], price: int, *, is_changed: bool
+) -> None:
+    def of(shown: tuple[int, int] | None, side: str, customer: str) -> CartRecord:
+        record = cart({} if shown is None else {"A": (shown[0], 60_000)}, side, customer)
+        return replace(record, lines=tuple(replace(each, final_price=(shown or (0, 0))[1]) for each in record.lines))
+
+    _, merged, after = plan(of(own, "t", "bob"), of(guests, "s", ""), {"A": (1_000, None)})
+    quantity = guests[0] + (0 if own is None else own[0])
+    assert (after["A"].quantity, after["A"].final_price, after["A"].price_changed) == (quantity, price, is_changed)
+    assert merged.answer.total == quantity * price
 
 
 @given(into=lines, given_=lines)
