@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 import msgspec
 
 from cli.database import with_database
-from persistence import quarantine
+from cli.runtime import settings_for_command
+from engine.settings import read_settings
+from persistence import fence, quarantine
+from persistence.pool import Pool
 
 SHARD = 0
+EVENT = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 
 
 @click.group("quarantine")
@@ -21,14 +26,14 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_waiting(*, as_json: bool) -> None:
-    """Show what is set aside, in the order in which it must be replayed."""
+    """Show what is set aside, the first thousand in the order in which they must be replayed."""
     waiting = with_database(quarantine.waiting)
     if as_json:
         click.echo(msgspec.json.encode(waiting).decode())
         return
     for item in waiting:
         click.echo(f"{item.epoch}-{item.seq}  {item.kind}  {item.reason}\n    {item.payload}")
-    click.echo(f"{len(waiting)} set aside")
+    click.echo(f"{with_database(quarantine.count)} set aside")
 
 
 @command.command("replay")
@@ -39,15 +44,33 @@ def list_waiting(*, as_json: bool) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with the event's JSON as it should have been.",
 )
+@click.option(
+    "--rebuild", is_flag=True, help="Rebuild Redis from PostgreSQL afterwards: for an event of an earlier epoch."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what became of it as JSON.")
 @click.pass_context
-def replay(context: click.Context, event: str, payload_path: Path | None) -> None:
+def replay(context: click.Context, event: str, payload_path: Path | None, *, rebuild: bool, as_json: bool) -> None:
     """Apply EVENT (such as 1-42, see list) now. Exit status 0 only if it was applied, whole."""
-    epoch, dash, seq = event.partition("-")
-    if not (dash and epoch.isdecimal() and seq.isdecimal()):
+    found = EVENT.fullmatch(event)
+    if found is None:
         raise click.BadParameter("an event is named by epoch and sequence, such as 1-42", param_hint="EVENT")
-    payload = None if payload_path is None else payload_path.read_text(encoding="utf-8").strip()
-    done = with_database(lambda pool: quarantine.replay(pool, SHARD, int(epoch), int(seq), payload))
-    if done is None:
+    epoch, seq = (int(part) for part in found.groups())
+    try:
+        payload = None if payload_path is None else payload_path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"is not UTF-8: {error}", param_hint="--payload") from None
+    settings = settings_for_command(read_settings()) if rebuild else None
+
+    async def apply(pool: Pool) -> quarantine.Replay | None:
+        applied = await quarantine.replay(pool, SHARD, epoch, seq, payload, is_rebuilt=rebuild)
+        if settings is not None and applied is not None and applied.reason is None:
+            await fence.rebuild(settings, pool)
+        return applied
+
+    done = with_database(apply)
+    if as_json:
+        click.echo(msgspec.json.encode(done).decode())
+    elif done is None:
         click.echo(f"nothing waits at {event}", err=True)
     elif done.reason:
         click.echo(f"{event} still cannot be applied: {done.reason}", err=True)

@@ -12,7 +12,7 @@ from cli.runtime import settings_for_command
 from engine.settings import Settings, read_settings
 from persistence import fence
 from persistence.pool import connect
-from persistence.rebuild import Rebuilt
+from persistence.rebuild import GivenUp, Rebuilt
 
 
 @click.command("rebuild")
@@ -22,16 +22,23 @@ from persistence.rebuild import Rebuilt
     help="Rebuild although events are set aside, of which only Redis has what they changed: units that they sold are "
     "available again.",
 )
+@click.option(
+    "--give-up-missing",
+    is_flag=True,
+    help="Rebuild although Redis' log misses events, or PostgreSQL was put back to an earlier time: what they changed "
+    "is undone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was put back as JSON.")
-def command(*, give_up_quarantined: bool, as_json: bool) -> None:
+def command(*, give_up_quarantined: bool, give_up_missing: bool, as_json: bool) -> None:
     """Rebuild Redis from PostgreSQL, after applying what Redis' event log still holds beyond it.
 
     For a Redis that was wiped or is not trusted. It is closed meanwhile: reserves are answered 503, and go on by
-    themselves afterwards. Loses nothing that Redis still has in its log; refuses while events are set aside.
+    themselves afterwards. Refuses where it would lose something: while events are set aside or missing in the log, and
+    where PostgreSQL's counts are not the sum of its ledger.
     """
     settings = settings_for_command(read_settings())
     started = time.monotonic()
-    rebuilt = asyncio.run(_rebuild(settings, give_up_quarantined=give_up_quarantined))
+    rebuilt = asyncio.run(_rebuild(settings, GivenUp(quarantined=give_up_quarantined, missing=give_up_missing)))
     took_s = time.monotonic() - started
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(rebuilt), "took_s": round(took_s, 3)}).decode())
@@ -44,9 +51,9 @@ def command(*, give_up_quarantined: bool, as_json: bool) -> None:
     )
 
 
-async def _rebuild(settings: Settings, *, give_up_quarantined: bool) -> Rebuilt:
+async def _rebuild(settings: Settings, given_up: GivenUp) -> Rebuilt:
     pool = await connect(settings.require_database_url(), settings.database_pool)
     try:
-        return await fence.rebuild(settings, pool, give_up_quarantined=give_up_quarantined)
+        return await fence.rebuild(settings, pool, given_up=given_up)
     finally:
         await pool.close()

@@ -50,16 +50,23 @@ def _show(result: Reconciled) -> None:
     click.echo(f"compared {audit.skus} SKUs at event {audit.epoch}-{audit.seq}")
     if result.orphans_ended or result.orphans_unproven:
         click.echo(f"orphaned holds: {result.orphans_ended} ended, {result.orphans_unproven} that nothing proves")
-    if result.rebuilt:
-        click.echo(f"mended: {result.levels_mended} SKUs set to the ledger, Redis rebuilt")
+    if result.rebuilt or result.levels_mended:
+        rest = ", Redis rebuilt" if result.rebuilt else ""
+        click.echo(f"mended: {result.levels_mended} SKUs set to the ledger{rest}")
     for difference in audit.differences[:MAX_SHOWN]:
         click.echo(f"  {difference.sku}: {difference.between}: {difference.one} | {difference.other}")
     if len(audit.differences) > MAX_SHOWN:
         click.echo(f"  and {len(audit.differences) - MAX_SHOWN} more; --json lists them")
-    if audit.is_clean:
+    if audit.is_clean and not result.orphans_unproven:
         click.echo("every unit is accounted for")
+    elif audit.is_clean:
+        click.echo(
+            "the counts agree, but these holds keep their units; holdfast rebuild puts back what PostgreSQL knows"
+        )
     elif audit.quarantined:
         click.echo(f"{audit.quarantined} events are set aside: holdfast quarantine list")
-        click.echo("only Redis has what they changed, so replay them first; --fix mends nothing until then")
+        click.echo(
+            "it may be that only Redis has what they changed: replay them first, Redis is not rebuilt until then"
+        )
     elif not result.rebuilt:
         click.echo("the books do not balance; --fix mends them from the ledger")

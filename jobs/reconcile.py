@@ -66,16 +66,20 @@ async def _look(settings: Settings) -> Reconciled | None:
 async def run(settings: Settings, *, fix: bool, wait_s: float = AUDIT_WAIT_S) -> Reconciled:
     """End orphans, audit, and with `fix` set PostgreSQL's counts to its ledger and rebuild Redis from them.
 
-    Nothing is mended while events are set aside, since only Redis has what they changed (persistence/fence.py). What
-    each audit finds is recorded, where the metrics find it. Raises Unavailable when one of the two is out of reach, or
-    the flush does not keep up within `wait_s`, and one of FAULTS when PostgreSQL goes away meanwhile.
+    Redis is not rebuilt while events are set aside, since perhaps only Redis has what they changed, but counts that
+    contradict the ledger are set to it: an event may be set aside because of them. What each audit finds is recorded,
+    where the metrics find it. Raises Unavailable when one of the two is out of reach, or the flush does not keep up
+    within `wait_s`, and one of FAULTS when PostgreSQL goes away meanwhile.
     """
     async with open_resources(settings) as resources:
         ended, unproven = await end_orphans(resources, wait_s)
         found = await _audit(resources, unproven, wait_s)
-        if found.is_clean or found.quarantined or not fix:
+        if found.is_clean or not fix:
             return Reconciled(ended, unproven, 0, rebuilt=False, audit=found)
-        mended = await set_levels_from_ledger(resources.pool)
+        mended = await set_levels_from_ledger(resources.pool, resources.keys.shard)
+        if found.quarantined:
+            found = await _audit(resources, unproven, wait_s)
+            return Reconciled(ended, unproven, mended, rebuilt=False, audit=found)
         await fence.rebuild(settings, resources.pool, resources.keys)
     async with open_resources(settings) as resources:
         found = await _audit(resources, unproven, wait_s)

@@ -14,7 +14,7 @@ from engine.keys import Keys
 from engine.stock import StockLevel, level_of_row
 from persistence import quarantine
 from persistence.flush import read_offset
-from persistence.pool import LONG_TIMEOUT_S, Pool
+from persistence.pool import LONG_TIMEOUT_S, Connection, Pool
 from persistence.sql import queries, rows_of
 
 MAX_LISTED = 1_000
@@ -161,7 +161,21 @@ async def was_costly_lately(pool: Pool, shard: int, rest: int) -> bool:
     return bool(await pool.fetchval(queries("audit")["was_costly_lately"], shard, COSTLY_MS, rest))
 
 
-async def set_levels_from_ledger(pool: Pool) -> int:
-    """Set PostgreSQL's counts to what its ledger proves, where they differ; returns how many SKUs that changed."""
-    done = await pool.execute(queries("audit")["levels_from_ledger"], timeout=LONG_TIMEOUT_S)
-    return rows_of(done)
+async def set_levels_from_ledger(pool: Pool, shard: int) -> int:
+    """Set PostgreSQL's counts to what its ledger proves, where they differ; returns how many SKUs that changed.
+
+    No flush works meanwhile: what one wrote while the ledger was summed up would be overwritten with the old sum.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(queries("flush")["lock_offset"], shard)
+        return rows_of(await connection.execute(queries("audit")["levels_from_ledger"], timeout=LONG_TIMEOUT_S))
+
+
+async def refuse_contradiction(connection: Connection) -> None:
+    """Raise Unavailable where PostgreSQL's counts are not the sums of its ledger, so that nothing is built on them."""
+    off = await connection.fetch(queries("audit")["levels_against_ledger"], 1, timeout=LONG_TIMEOUT_S)
+    if off:
+        raise Unavailable(
+            f"PostgreSQL's counts of {off[0]['sku']} are not the sum of its ledger: holdfast reconcile --fix sets them "
+            "to it, and rebuilds Redis"
+        )

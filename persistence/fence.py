@@ -18,9 +18,10 @@ from engine.keys import Keys
 from engine.restore import NO_EVICTION, Meta, Restorer
 from engine.sentinel_url import is_of_sentinels
 from engine.settings import Settings
+from persistence.audit import refuse_contradiction
 from persistence.flush import read_offset
 from persistence.pool import FAULTS, Connection, Pool
-from persistence.rebuild import Rebuilt, rebuild_shard
+from persistence.rebuild import GivenUp, Rebuilt, rebuild_shard
 from persistence.repair import mend_shard
 from persistence.sql import queries
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 Verdict = Literal["verified", "initialised", "advanced", "repaired", "rebuilt"]
 """`verified` is as it was left; `advanced` lacks nothing but goes on in a new epoch; the last two were mended."""
 
+NOTHING = GivenUp()
 AT_WORK = "another process is verifying or mending Redis"
 
 
@@ -84,14 +86,13 @@ async def _shard_lock(pool: Pool, keys: Keys, explain: Callable[[str], None]) ->
                 await connection.execute(sql["unlock_shard"], keys.shard)
 
 
-async def rebuild(
-    settings: Settings, pool: Pool, keys: Keys | None = None, *, give_up_quarantined: bool = False
-) -> Rebuilt:
+async def rebuild(settings: Settings, pool: Pool, keys: Keys | None = None, given_up: GivenUp = NOTHING) -> Rebuilt:
     """Rebuild Redis from PostgreSQL whatever it holds, after applying what its log still holds beyond the offset.
 
-    What events that are set aside changed, a Redis in their epoch has and PostgreSQL has not: units that they sold
-    would be sold again. So with any of them nothing is rebuilt, unless they are to be given up. Every process that
-    reserves notices the new epoch and verifies it for itself. Raises Unavailable or LogGap.
+    What events changed that are set aside, or missing in the log, a Redis in their epoch has and PostgreSQL has not:
+    units that they sold would be sold again. So with any of them nothing is rebuilt, unless they are given up. Nor is
+    it from counts that contradict their ledger. Every process that reserves notices the new epoch and verifies it for
+    itself. Raises Unavailable or LogGap.
     """
     keys = keys or Keys()
     redis = connect(settings)
@@ -102,8 +103,9 @@ async def rebuild(
             pool.acquire() as connection,
         ):
             await _refuse_foreign(connection, await Restorer(client, keys).meta())
-            rebuilt = await rebuild_shard(connection, client, keys, settings, may_lose=give_up_quarantined)
-            if give_up_quarantined:
+            await refuse_contradiction(connection)
+            rebuilt = await rebuild_shard(connection, client, keys, settings, given_up)
+            if given_up.quarantined:
                 await connection.execute(queries("quarantine")["give_up"], keys.shard, rebuilt.epoch)
             return rebuilt
     except RedisError as error:

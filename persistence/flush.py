@@ -82,6 +82,8 @@ async def _next_entries(redis: Redis, keys: Keys, offset: Offset, max_events: in
         for entry in entries:
             expected = seq + 1
             if entry.epoch != offset.epoch or (entry.first_seq or expected) != expected:
+                if taken:
+                    return taken  # as far as the log is whole; the next one to ask hears of the gap
                 found = f"{entry.epoch}-{entry.first_seq}"
                 where = f"shard {keys.shard} expected event {offset.epoch}-{expected}, found {found}"
                 raise LogGap(f"events are missing in the log: {where}")
@@ -118,14 +120,16 @@ async def _apply_entries(connection: Connection, shard: int, entries: Sequence[E
         place = (shard, event.epoch, event.seq, event.at_ms)
         told = (_storable(text) for text in (event.kind, event.payload, event.reason))
         await connection.execute(sql["insert_poison"], *place, *told)
-    memories = {token: (shard, token, memory, entry.at_ms) for entry in entries for token, memory in entry.memories}
-    if memories:
-        await _write_memories(connection, list(memories.values()))
+    await write_memories(connection, shard, entries)
     return len(poison)
 
 
-async def _write_memories(connection: Connection, memories: Sequence[tuple[int, str, str, int]]) -> None:
-    """Answers of keyed operations; one that is there gives way."""
+async def write_memories(connection: Connection, shard: int, entries: Sequence[Entry]) -> None:
+    """Answers of keyed operations that entries tell of; one that is there gives way."""
+    of_token = {token: (shard, token, memory, entry.at_ms) for entry in entries for token, memory in entry.memories}
+    memories = list(of_token.values())
+    if not memories:
+        return
     if len(memories) >= MIN_COPIED_EVENTS:
         with suppress(asyncpg.UniqueViolationError):
             async with connection.transaction():

@@ -8,13 +8,16 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.events import Event, Poison, read_entry, read_event
-from persistence.flush import apply_events
+from engine.events import Entry, Event, Poison, read_entry, read_event
+from persistence.flush import apply_events, read_offset, write_memories
 from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Pool
 from persistence.sql import queries
 
 MAX_LISTED = 1_000
+EARLIER = (
+    "a new epoch began since then ({epoch}), perhaps without it: replay it with --rebuild, so that Redis has it too"
+)
 
 
 class Quarantined(Struct, frozen=True):
@@ -47,35 +50,47 @@ async def count(pool: Pool) -> int:
     return int(await pool.fetchval(queries("quarantine")["count_quarantined"]) or 0)
 
 
-async def replay(pool: Pool, shard: int, epoch: int, seq: int, payload: str | None = None) -> Replay | None:
+async def replay(
+    pool: Pool, shard: int, epoch: int, seq: int, payload: str | None = None, *, is_rebuilt: bool = False
+) -> Replay | None:
     """Apply one of them now, as it is or with its `payload` mended; None when nothing waits at that place.
 
-    All of it is applied or nothing; the ledger's key keeps what was applied from being applied again.
+    All of it is applied or nothing; the ledger's key keeps what was applied from being applied again. Of an earlier
+    epoch than Redis' nobody can tell whether Redis has it, so it is refused unless Redis is rebuilt afterwards.
     """
     sql = queries("quarantine")
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(sql["lock_quarantined"], shard, epoch, seq)
         if row is None:
             return None
-        events = _events(_read(row), payload)
-        failed = [event for event in events if isinstance(event, Poison)]
+        offset = await read_offset(connection, shard)
+        if not is_rebuilt and offset is not None and epoch < offset.epoch:
+            return Replay(0, EARLIER.format(epoch=offset.epoch))
+        entry = _entry(_read(row), payload)
+        failed = [event for event in entry.events if isinstance(event, Poison)]
         if not failed:
-            failed = await apply_events(connection, shard, [event for event in events if isinstance(event, Event)])
+            events = [event for event in entry.events if isinstance(event, Event)]
+            failed = await apply_events(connection, shard, events)
         if failed:
             return Replay(0, failed[0].reason)
+        await write_memories(connection, shard, [entry])
         await connection.execute(sql["mark_replayed"], shard, epoch, seq)
-        return Replay(len(events), None)
+        return Replay(len(entry.events), None)
 
 
-def _events(item: Quarantined, payload: str | None) -> list[Event | Poison]:
+def _entry(item: Quarantined, payload: str | None) -> Entry:
+    """What is to be applied: one event, or an entry with all of its events and memories."""
     text = item.payload if payload is None else payload
+    at_ms = ms_of(item.happened_at)
     if item.kind != "entry":
-        return [read_event(item.epoch, item.seq, ms_of(item.happened_at), item.kind, text.encode())]
+        event = read_event(item.epoch, item.seq, at_ms, item.kind, text.encode())
+        return Entry(item.epoch, item.seq, item.seq, (event,), (), at_ms)
     try:
         fields = msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
-        return [Poison(item.epoch, item.seq, 0, "entry", text, str(error))]
-    return list(read_entry(f"{item.epoch}-{item.seq}", fields).events)
+        poison = Poison(item.epoch, item.seq, 0, "entry", text, str(error))
+        return Entry(item.epoch, None, item.seq, (poison,), (), at_ms)
+    return read_entry(f"{item.epoch}-{item.seq}", fields)
 
 
 def _read(row: asyncpg.Record) -> Quarantined:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from engine.errors import Unavailable
+from engine.events import LogGap
 from engine.keys import Keys
 from engine.orders import LIVE_KEPT_MS, TERMINAL
 from engine.restore import Meta, Restorer
@@ -30,6 +32,9 @@ from persistence.pool import Connection
 from persistence.sql import queries
 
 DRAIN_EVENTS = 5_000
+WAYS_OUT = "put back what has them, or give them up (holdfast rebuild --give-up-missing)"
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -60,21 +65,29 @@ class Begun(Struct, frozen=True):
     drained_events: int
 
 
-async def begin_epoch(connection: Connection, redis: Redis, keys: Keys, *, may_lose: bool = True) -> Begun:
+class GivenUp(Struct, frozen=True):
+    """What an operator lets a rebuild lose: what events changed that are `quarantined`, or `missing` in the log."""
+
+    quarantined: bool = False
+    missing: bool = False
+
+
+async def begin_epoch(connection: Connection, redis: Redis, keys: Keys, given_up: GivenUp | None = None) -> Begun:
     """Close Redis, apply whatever its log still holds beyond PostgreSQL's offset, and move PostgreSQL to a new epoch.
 
     The caller holds the shard's lock (`lock_shard`) on another connection, mends Redis and opens it. The new epoch is
     stored in PostgreSQL before anything is mended in Redis and there after everything is, so a crash at any point
-    leaves a closed Redis that the next verification rebuilds. Raises LogGap when the log misses events and, unless
-    something may be lost, Unavailable while events are set aside; nothing is closed then.
+    leaves a closed Redis that the next verification rebuilds. Raises LogGap when the log misses events; and where an
+    operator asks, LogGap when it ends too soon and Unavailable while events are set aside, but for what is given up.
+    Nothing is closed then.
     """
     restorer = Restorer(redis, keys)
     old = await restorer.meta()
-    drained = await _drain_rest(connection, redis, keys)  # most of it, and a gap shows before anything is closed
-    if not may_lose:
-        await _refuse_loss(connection, keys, old)
+    drained = await _drain_rest(connection, redis, keys, given_up)  # most of it, and a gap shows before Redis is closed
+    if given_up is not None:
+        await _refuse_loss(connection, keys, old, given_up)
     await restorer.close()
-    drained += await _drain_rest(connection, redis, keys)
+    drained += await _drain_rest(connection, redis, keys, given_up)
     left = replace(await restorer.meta(), epoch=old.epoch)
     async with connection.transaction():
         row = await connection.fetchrow(queries("flush")["lock_offset"], keys.shard)
@@ -85,10 +98,10 @@ async def begin_epoch(connection: Connection, redis: Redis, keys: Keys, *, may_l
 
 
 async def rebuild_shard(
-    connection: Connection, redis: Redis, keys: Keys, settings: Settings, *, may_lose: bool = True
+    connection: Connection, redis: Redis, keys: Keys, settings: Settings, given_up: GivenUp | None = None
 ) -> Rebuilt:
     """Make Redis what PostgreSQL says, in a new epoch (see begin_epoch), whatever it held."""
-    begun = await begin_epoch(connection, redis, keys, may_lose=may_lose)
+    begun = await begin_epoch(connection, redis, keys, given_up)
     return await refill(connection, redis, keys, settings, begun)
 
 
@@ -139,22 +152,34 @@ async def _put_back(
     )
 
 
-async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta) -> None:
-    """Raise Unavailable while events of the epoch that Redis is in are set aside; one in none has nothing to lose."""
-    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard, meta.epoch)
-    if waiting:
+async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta, given_up: GivenUp) -> None:
+    """Raise LogGap or Unavailable where Redis had more than PostgreSQL has; one that is in no epoch has nothing."""
+    if meta.epoch is None:
+        return
+    offset = await read_offset(connection, keys.shard)
+    if not given_up.missing and offset is not None and offset.epoch == meta.epoch and offset.seq < meta.seq:
+        raise LogGap(
+            f"events are missing in the log: Redis made them up to {meta.epoch}-{meta.seq}, and those after "
+            f"{offset.epoch}-{offset.seq} are nowhere: {WAYS_OUT}"
+        )
+    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard)
+    if not given_up.quarantined and waiting:
         raise Unavailable(
-            f"{waiting} events are set aside, and only Redis has what they changed: replay them first (holdfast "
-            "quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
+            f"{waiting} events are set aside, and perhaps only Redis has what they changed: replay them first "
+            "(holdfast quarantine list), or give them up (holdfast rebuild --give-up-quarantined)"
         )
 
 
-async def _drain_rest(connection: Connection, redis: Redis, keys: Keys) -> int:
+async def _drain_rest(connection: Connection, redis: Redis, keys: Keys, given_up: GivenUp | None) -> int:
+    """Apply what the log still has; returns how many events."""
     if await read_offset(connection, keys.shard) is None:
         return 0
     total = 0
-    while True:
-        drained = await drain_once(connection, redis, keys, DRAIN_EVENTS)
-        if drained.events == 0:
-            return total
-        total += drained.events
+    try:
+        while (drained := await drain_once(connection, redis, keys, DRAIN_EVENTS)).events:
+            total += drained.events
+    except LogGap as error:
+        if given_up is None or not given_up.missing:
+            raise LogGap(f"{error}: {WAYS_OUT}") from None
+        log.warning("given up for a rebuild: %s", error)
+    return total

@@ -12,6 +12,7 @@ from engine.stock import StockLevel, row_of_level
 from jobs.reconcile import run
 from persistence import fence as verification
 from persistence import quarantine
+from persistence.rebuild import GivenUp
 from tests.persistence.forging import spoil_last
 from tests.system import System
 
@@ -102,7 +103,7 @@ async def test_what_waits_in_the_log_is_set_aside_before_a_rebuild_is_judged(sys
 async def test_what_is_set_aside_may_be_given_up_for_a_rebuild(system: System) -> None:
     await sell_unread(system)
     await system.flush()
-    await verification.rebuild(system.settings, system.pool, system.keys, give_up_quarantined=True)
+    await verification.rebuild(system.settings, system.pool, system.keys, given_up=GivenUp(quarantined=True))
     await system.verify()
     assert await system.counts("A") == (0, 10, 0)
     assert (await system.audit()).is_clean

@@ -16,7 +16,7 @@ from engine.settings import Settings
 from persistence import fence as verification
 from persistence.pool import Pool
 from persistence.pool import connect as connect_database
-from persistence.rebuild import rebuild_shard
+from persistence.rebuild import WAYS_OUT, rebuild_shard
 from persistence.sql import queries
 from tests.persistence.forging import lose_second
 from tests.system import System
@@ -133,7 +133,7 @@ async def test_a_log_that_misses_events_is_told_as_that(system: System) -> None:
     system.fence.close("test")
     with pytest.raises(Unavailable) as raised:
         await system.verify()
-    assert raised.value.reason == "events are missing in the log: shard 0 expected event 1-2, found 1-3"
+    assert raised.value.reason == f"events are missing in the log: shard 0 expected event 1-2, found 1-3: {WAYS_OUT}"
 
 
 async def test_a_redis_that_was_replaced_while_it_was_verified_is_not_trusted(
