@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -50,12 +50,29 @@ class Database:
                 self._pool.terminate()
 
     async def ask(self, question: Callable[[Pool], Awaitable[T]], timeout_s: float = ASK_TIMEOUT_S) -> T:
-        """What `question` finds. Raises Unavailable when PostgreSQL does not answer in time."""
+        """What `question` finds. Raises Unavailable when PostgreSQL does not answer in time.
+
+        A question that is given up is not waited for: the driver ends it only once the server has answered.
+        """
         await in_task()
+        asking = asyncio.ensure_future(question(self.pool))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await question(self.pool)
+            done, _ = await asyncio.wait({asking}, timeout=timeout_s)
+        finally:
+            if not asking.done():
+                asking.cancel()
+                asking.add_done_callback(_forget)
+        if not done:
+            raise Unavailable(f"PostgreSQL is unavailable: no answer within {timeout_s:g} s")
+        try:
+            return asking.result()
         except asyncpg.UndefinedTableError as error:
             raise Unavailable("the database is not migrated: run holdfast migrate") from error
         except (*FAULTS, asyncpg.PostgresError) as error:
             raise Unavailable(f"PostgreSQL is unavailable: {error!r}") from error
+
+
+def _forget(asked: asyncio.Future[Any]) -> None:
+    """Look at what came of a question that nobody waits for, so that nobody is told of it either."""
+    if not asked.cancelled():
+        asked.exception()

@@ -201,6 +201,8 @@ def _csv_records(lines: _Lines, names: list[str], delimiter: str) -> Iterator[Re
 
 def count_records(path: Path, file_format: Format) -> int:
     """Read the whole file once, so that one that is unusable is told before anything is imported."""
+    if path.is_fifo() or path.is_char_device():
+        raise CatalogueFileError(f"{path}: can be read only once, and is read twice: write it to a file first")
     with read_catalogue(path, file_format) as table:
         count = 0
         for count, _ in enumerate(table.records, start=1):

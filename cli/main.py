@@ -65,13 +65,18 @@ def main() -> None:
 
 
 def _fail(error: Exception, status: int) -> None:
-    import redis  # noqa: PLC0415 - costs nothing where nothing failed
+    import asyncpg  # noqa: PLC0415 - costs nothing where nothing failed
+    import redis  # noqa: PLC0415 - as above
 
     from engine.connection import reason_of  # noqa: PLC0415 - as above
 
     said = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
     message = " ".join(said.split()) or type(error).__name__
-    if isinstance(error, redis.RedisError):
+    if isinstance(error, TimeoutError) and not said:
+        message = "PostgreSQL does not answer, see HOLDFAST_DATABASE_URL"
+    elif isinstance(error, asyncpg.UndefinedTableError):
+        message = "the database is not migrated: run holdfast migrate"
+    elif isinstance(error, redis.RedisError):
         message = f"Redis cannot be reached, see HOLDFAST_REDIS_URL: {message}"
     elif isinstance(error, ConnectionError | socket.gaierror):  # redis-py's are of its own kind and name their server
         message = f"PostgreSQL cannot be reached, see HOLDFAST_DATABASE_URL: {message}"
@@ -99,6 +104,10 @@ def _can_be_mended(error: Exception) -> bool:
         | asyncpg.InvalidCatalogNameError
         | asyncpg.InsufficientResourcesError
         | asyncpg.OperatorInterventionError
+        | asyncpg.UndefinedTableError
+        | asyncpg.InsufficientPrivilegeError
+        | asyncpg.ReadOnlySQLTransactionError
+        | asyncpg.LockNotAvailableError
         | asyncpg.exceptions.ClientConfigurationError,
     )
 

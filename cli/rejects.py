@@ -12,31 +12,44 @@ import msgspec
 from cli.catalogue_file import OWN_COLUMNS, CatalogueFileError, Format, Table, field_name
 from cli.catalogue_rows import Rejected
 
+CSV_BEGIN, JSON_BEGIN = b"line,reason,", b'{"line":'
+
 
 class RejectsFile:
-    """Written as rejections come; without any there is no file, and one of an earlier run is removed."""
+    """Written as rejections come, beside its place until the import is done; without any there is no file.
+
+    One of an earlier run is replaced, or removed, by an import that comes to its end.
+    """
 
     def __init__(self, path: Path, source: Path) -> None:
         if path.absolute() == source.absolute() or (path.exists() and path.samefile(source)):
             raise CatalogueFileError(f"{path}: the rejected rows cannot go into the file that is imported")
         self.path = path
+        # A device such as /dev/null is written to as it is.
+        self._part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.part")
         self._file: io.TextIOWrapper | None = None
         self._has_header = False
 
     def __enter__(self) -> Self:
         try:
             # Made now, so that a place that cannot be written to is told before anything is imported.
-            self._file = self.path.open("w", encoding="utf-8", newline="")
+            self._file = self._part.open("w", encoding="utf-8", newline="")
         except OSError as error:
             raise CatalogueFileError(f"{self.path}: {error.strerror or error}") from None
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            # A device such as /dev/null is not ours to remove.
-            if self.path.is_file() and self.path.stat().st_size == 0:
-                self.path.unlink()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        if self._part == self.path:
+            return
+        if kind is None and self._part.stat().st_size > 0:
+            self._part.replace(self.path)
+            return
+        self._part.unlink()
+        if kind is None and _is_ours(self.path):
+            self.path.unlink()
 
     def write(self, rejected: Rejected, table: Table) -> None:
         """Append one row in the format of the file that it came from."""
@@ -56,6 +69,15 @@ class RejectsFile:
         record = rejected.record
         cells = [cell for i, cell in enumerate(record.cells) if i not in own] or [record.text.rstrip("\r\n")]
         writer.writerow([record.line, rejected.reason, *cells])
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file looks like one of rejected rows."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(len(CSV_BEGIN)).startswith((CSV_BEGIN, JSON_BEGIN))
+    except OSError:
+        return False
 
 
 def _json_line(rejected: Rejected) -> str:

@@ -45,6 +45,11 @@ def runtime_path(data_dir: Path) -> Path:
     return data_dir / "runtime.json"
 
 
+def starting_path(data_dir: Path) -> Path:
+    """The same while the servers run and the system is not ready: it may need `rebuild` or `reconcile` for that."""
+    return data_dir / "starting.json"
+
+
 def lock_data_dir(data_dir: Path) -> int:
     """Claim the directory until this process ends, however it ends. Raises AlreadyRunningError, SettingsError."""
     try:
@@ -79,32 +84,38 @@ def is_running(data_dir: Path) -> bool:
     return False
 
 
-def write_runtime(data_dir: Path, runtime: Runtime) -> None:
+def write_runtime(data_dir: Path, runtime: Runtime, *, is_ready: bool = True) -> None:
     """Replace the file at once; URLs may hold passwords, so only its owner may read it."""
-    path = runtime_path(data_dir)
+    path = runtime_path(data_dir) if is_ready else starting_path(data_dir)
     fresh = path.with_suffix(".json.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(runtime)) + b"\n")
     fresh.replace(path)
+    if is_ready:
+        starting_path(data_dir).unlink(missing_ok=True)
 
 
-def read_runtime(data_dir: Path) -> Runtime | None:
+def read_runtime(data_dir: Path, *, is_ready: bool = True) -> Runtime | None:
     """The file's content, whether or not it is of a system that still runs."""
+    path = runtime_path(data_dir) if is_ready else starting_path(data_dir)
     try:
-        return msgspec.json.decode(runtime_path(data_dir).read_bytes(), type=Runtime)
+        return msgspec.json.decode(path.read_bytes(), type=Runtime)
     except (OSError, msgspec.DecodeError):
         return None
 
 
 def remove_runtime(data_dir: Path) -> None:
-    runtime_path(data_dir).unlink(missing_ok=True)
+    for path in (runtime_path(data_dir), starting_path(data_dir)):
+        path.unlink(missing_ok=True)
 
 
 def find_running(settings: Settings) -> Runtime | None:
-    """The system that `up` runs on this data directory, once it is ready."""
+    """The system that `up` runs on this data directory, as soon as its servers do."""
     data_dir = Path(settings.data_dir)
-    return read_runtime(data_dir) if is_running(data_dir) else None
+    if not is_running(data_dir):
+        return None
+    return read_runtime(data_dir) or read_runtime(data_dir, is_ready=False)
 
 
 def settings_for_command(settings: Settings) -> Settings:

@@ -147,7 +147,7 @@ def end_leftovers(data_dir: Path) -> None:
 
     Call it with the lock of the directory held.
     """
-    left = read_runtime(data_dir)
+    left = read_runtime(data_dir) or read_runtime(data_dir, is_ready=False)
     if left is None:
         return
     candidates = [*left.pids.api, *left.pids.worker, *([left.pids.scheduler] if left.pids.scheduler else [])]

@@ -88,7 +88,7 @@ class System:
         self._logs = self._data_dir / "logs"
         self._log_bound = LogBound(self._logs)
         self._signals = 0
-        self._is_ready = False
+        self._has_servers = self._is_ready = False
         self._supervisor = Supervisor(report=click.echo, changed=self._write_runtime)
 
     def run(self) -> None:
@@ -119,6 +119,8 @@ class System:
         self._settings = self._settings.with_urls(
             self._settings.redis_url or urls["redis"], self._settings.database_url or urls["postgres"]
         )
+        self._has_servers = True
+        self._write_runtime()
         self._migrate()
         for spec in process_specs(self._settings, self._listener):
             self._supervisor.add(spec)
@@ -147,11 +149,11 @@ class System:
 
     def _await_ready(self) -> None:
         news_at = time.monotonic() + WAITING_NEWS_EVERY_S
-        while (status := self._probe("/readyz")[0]) != http.client.OK:
+        while (answer := self._probe("/readyz"))[0] != http.client.OK:
             self._turn_at_start()
             if time.monotonic() >= news_at:
                 news_at += WAITING_NEWS_EVERY_S
-                click.echo(f"still waiting for {self._api_url}/readyz ({status or 'no answer'}); see {self._logs}")
+                click.echo(f"still waiting for {self._api_url}/readyz ({_reasons(*answer)}); see {self._logs}")
 
     def _turn_at_start(self) -> None:
         self._turn()
@@ -173,14 +175,14 @@ class System:
     def _stop(self) -> None:
         if self._supervisor.pids():
             click.echo("Stopping " + ", ".join(sorted(self._supervisor.pids(), key=_rank)) + " (Ctrl-C again: at once)")
-        self._is_ready = False
+        self._has_servers = self._is_ready = False
         self._listener.close()
         self._supervisor.stop()
         remove_runtime(self._data_dir)
         click.echo("Stopped")
 
     def _write_runtime(self) -> None:
-        if not self._is_ready:
+        if not self._has_servers:
             return
         write_runtime(
             self._data_dir,
@@ -190,6 +192,7 @@ class System:
                 database_url=self._settings.require_database_url(),
                 pids=pids_of(self._supervisor.pids()),
             ),
+            is_ready=self._is_ready,
         )
 
     @property
@@ -231,6 +234,15 @@ class System:
                 if item.get("available", 0) > 0:
                     return str(item["sku"])
         return "SKU"
+
+
+def _reasons(status: int, body: bytes) -> str:
+    """Why a system is not ready, as its API tells it."""
+    with suppress(msgspec.DecodeError, AttributeError):
+        components = msgspec.json.decode(body).get("components", {}).values()
+        if told := [str(component["detail"]) for component in components if component.get("detail")]:
+            return "; ".join(told)
+    return str(status or "no answer")
 
 
 def _rank(name: str) -> tuple[int, str]:

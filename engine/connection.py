@@ -15,7 +15,7 @@ from redis.sentinel import Sentinel as BlockingSentinel
 
 from engine.fence import Fence
 from engine.sentinel_url import SentinelUrl, is_of_sentinels, read_sentinel_url
-from engine.settings import Settings
+from engine.settings import Settings, SettingsError
 
 MAX_CONNECTIONS = 16
 POOL_WAIT_S = 2.0
@@ -28,6 +28,7 @@ def connect(settings: Settings, fence: Fence | None = None) -> Redis:
 
     Connects on first use. A script may run twice for one call (redis-py asks again after a lost reply); every operation
     carries a token, so that is harmless. Where Sentinels watch, each connection goes to the master of its moment.
+    Raises SettingsError for an address with an option that there is not.
     """
 
     async def ask_who_is_there(connection: Any) -> None:
@@ -48,7 +49,12 @@ def connect(settings: Settings, fence: Fence | None = None) -> Redis:
         "redis_connect_func": ask_who_is_there,
     }
     if not is_of_sentinels(url):
-        return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+        pool = BlockingConnectionPool.from_url(url, **options)
+        try:
+            pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:  # before anything connects, where it would be a fault of its own
+            raise SettingsError(f"HOLDFAST_REDIS_URL has an option that there is not: {error}") from None
+        return Redis.from_pool(pool)
     place = read_sentinel_url(url)
     asked_once = {"retry": Retry(NoBackoff(), 0)}
     sentinel = Sentinel(place.nodes, sentinel_kwargs=_of_sentinels(place) | asked_once)  # type: ignore[no-untyped-call]

@@ -58,7 +58,8 @@ async def verify(settings: Settings, pool: Pool, fence: Fence, keys: Keys | None
     except asyncpg.UndefinedTableError as error:
         raise Unavailable("the database is not migrated: run holdfast migrate") from error
     except (*FAULTS, asyncpg.PostgresError) as error:
-        raise Unavailable(f"PostgreSQL is unavailable: {error} (see HOLDFAST_DATABASE_URL)") from error
+        why = str(error) or "it does not answer"
+        raise Unavailable(f"PostgreSQL is unavailable: {why} (see HOLDFAST_DATABASE_URL)") from error
     except HoldfastError as error:
         raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from error
     finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 
@@ -17,6 +19,7 @@ from engine.catalogue import (
     Category,
     slug_of,
 )
+from engine.errors import HoldfastError
 from engine.idempotency import fresh_token
 from persistence import categories
 from persistence.catalogue import begin_change
@@ -47,7 +50,7 @@ async def upsert_products(pool: Pool, rows: Sequence[CatalogueRow]) -> Catalogue
     A SKU that has a variant stays with its product. A new one joins the product that the row names, or gets one of its
     own. A product that has, or may get, several variants keeps the base price of its first row, so that the price of a
     variant that no row speaks of never moves. Each SKU may be there once. Doing it again changes nothing. Raises
-    asyncpg's errors.
+    HoldfastError for another currency than such a variant's, and asyncpg's errors.
     """
     if not rows:
         return CatalogueChanges(0, 0)
@@ -87,7 +90,20 @@ async def _plan(connection: Connection, rows: Sequence[CatalogueRow]) -> _Plan:
             plan.new_variants.append((product_id, row))
         if product_id not in plan.new_products:
             plan.told_products.setdefault(product_id, row)
+    _refuse_other_currency(plan, products)
     return plan
+
+
+def _refuse_other_currency(plan: _Plan, products: Sequence[asyncpg.Record]) -> None:
+    """Raise HoldfastError where a product would get another currency, with variants whose price no row speaks of."""
+    told = Counter(product_id for _, product_id, _ in plan.told_variants)
+    for product in products:
+        row = plan.told_products.get(product["id"])
+        if row is not None and row.currency != product["currency"] and told[product["id"]] < product["variants"]:
+            raise HoldfastError(
+                f"{row.sku} is told in {row.currency}, but its product has other variants, and is sold in "
+                f"{product['currency']}: import its rows in that currency, or all of its variants together"
+            )
 
 
 async def _insert(connection: Connection, plan: _Plan, places: dict[tuple[str, ...], str], version: int) -> None:

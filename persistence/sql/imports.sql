@@ -6,7 +6,9 @@ FROM variants AS variant WHERE variant.sku = ANY ($1::text[]);
 
 -- name: find_products
 -- The products of these ids, and those that files call by these handles.
-SELECT id, handle, base_price FROM products WHERE id = ANY ($1::text[]) OR handle = ANY ($2::text[]);
+SELECT id, handle, base_price, currency,
+       (SELECT count(*) FROM variants WHERE variants.product_id = products.id) AS variants
+FROM products WHERE id = ANY ($1::text[]) OR handle = ANY ($2::text[]);
 
 -- name: insert_products
 -- New products.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -49,10 +51,36 @@ def test_the_file_of_rejected_rows_can_be_mended_and_imported(tmp_path: Path) ->
     assert json.loads(result.output)["ignored_columns"] == []
 
 
-def test_when_nothing_is_rejected_no_file_of_an_earlier_run_stays_behind(tmp_path: Path) -> None:
-    rejects = written(tmp_path, "stale", "catalogue.csv.rejected.csv")
+@pytest.mark.parametrize("stale", ["line,reason,sku\n2,gone,A\n", '{"line":2,"reason":"gone"}\n'])
+def test_when_nothing_is_rejected_no_file_of_an_earlier_run_stays_behind(tmp_path: Path, stale: str) -> None:
+    rejects = written(tmp_path, stale, "catalogue.csv.rejected.csv")
     assert run(written(tmp_path, f"{HEADER}\nA,Mug,1,1\n"), "--dry-run").exit_code == 0
     assert not rejects.exists()
+
+
+def test_a_file_that_is_no_file_of_rejected_rows_is_left_alone_when_there_are_none(tmp_path: Path) -> None:
+    other = written(tmp_path, "dear diary", "other.txt")
+    assert run(written(tmp_path, f"{HEADER}\nA,Mug,1,1\n"), "--dry-run", "--rejects", str(other)).exit_code == 0
+    assert other.read_text(encoding="utf-8") == "dear diary"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_import_that_fails_leaves_the_rejected_rows_of_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejects = written(tmp_path, "line,reason,sku\n2,mended by hand,A\n", "catalogue.csv.rejected.csv")
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("HOLDFAST_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    assert run(written(tmp_path, f"{HEADER}\nA,Mug,1,1\nB,,1,1\n")).exit_code != 0
+    assert "mended by hand" in rejects.read_text(encoding="utf-8")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "catalogue.csv")
+    result = run(pipe, "--dry-run")
+    assert result.exit_code == 1
+    assert "can be read only once" in result.output
 
 
 @pytest.mark.parametrize(
@@ -99,8 +127,8 @@ def levels(settings: Settings) -> dict[str, StockLevel]:
     return asyncio.run(ask())
 
 
-def products(settings: Settings) -> dict[str, tuple[object, ...]]:
-    async def ask() -> dict[str, tuple[object, ...]]:
+def products(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    async def ask() -> dict[str, tuple[Any, ...]]:
         connection = await asyncpg.connect(settings.require_database_url())
         try:
             rows = await connection.fetch(
@@ -172,6 +200,20 @@ def test_a_product_that_is_there_is_joined_and_no_price_moves_that_was_not_told(
     assert found["TEE-XXL"] == (2_900, 600)
     assert found["TEE-S"] == (2_900, 100)
     assert found["TEE-XL"] == (2_900, 300)
+
+
+def test_a_row_changes_no_currency_of_variants_that_it_does_not_speak_of(tmp_path: Path, servers: Settings) -> None:
+    assert run(written(tmp_path, SHIRTS)).exit_code == 0
+    before = products(servers)
+    for row in ("TEE-S,T-shirt,30,5,tee", "TEE-L,T-shirt,30,5,tee"):
+        refused = run(written(tmp_path, f"{HEADER},product\n{row}\n"), "--currency", "JPY")
+        assert refused.exit_code == 1
+        assert "is told in JPY, but its product has other variants, and is sold in USD" in refused.output
+        assert products(servers) == before
+    rows = "".join(f"TEE-{size},T-shirt,3000,5,tee\n" for size in ("S", "XL", "M"))
+    assert run(written(tmp_path, f"{HEADER},product\n{rows}"), "--currency", "JPY").exit_code == 0
+    now = {(row[1] + row[5], row[2]) for sku, row in products(servers).items() if sku.startswith("TEE-")}
+    assert now == {(3_000, "JPY")}
 
 
 def test_the_demo_is_loaded_into_an_empty_system_only(servers: Settings) -> None:

@@ -73,6 +73,9 @@ def test_what_an_operator_can_mend_is_told_without_a_traceback(run: Run, error: 
         (redis.ConnectionError("Error 111"), "Redis cannot be reached, see HOLDFAST_REDIS_URL: Error 111"),
         (ConnectionRefusedError(111, "no"), "PostgreSQL cannot be reached, see HOLDFAST_DATABASE_URL: [Errno 111] no"),
         (FileNotFoundError(2, "No such file", "a.csv"), "a.csv cannot be used: No such file"),
+        (TimeoutError(), "PostgreSQL does not answer, see HOLDFAST_DATABASE_URL"),
+        (asyncpg.UndefinedTableError("relation"), "the database is not migrated: run holdfast migrate"),
+        (asyncpg.InsufficientPrivilegeError("permission denied for table"), "permission denied for table"),
     ],
 )
 def test_what_cannot_be_reached_is_named_with_its_variable(run: Run, error: Exception, said: str) -> None:

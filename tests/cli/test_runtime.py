@@ -61,6 +61,17 @@ def test_a_command_without_urls_uses_those_of_the_running_system(tmp_path: Path)
     os.close(lock)
 
 
+def test_a_command_finds_a_system_that_is_not_ready_yet_for_it_may_be_what_makes_it_so(tmp_path: Path) -> None:
+    lock = lock_data_dir(tmp_path)
+    write_runtime(tmp_path, RUNTIME, is_ready=False)
+    assert read_runtime(tmp_path) is None
+    settings = settings_for_command(Settings(data_dir=str(tmp_path)))
+    assert (settings.redis_url, settings.database_url) == (RUNTIME.redis_url, RUNTIME.database_url)
+    write_runtime(tmp_path, RUNTIME)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".json"] == ["runtime.json"]
+    os.close(lock)
+
+
 def test_what_a_killed_system_left_behind_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
     os.close(lock_data_dir(tmp_path))
     write_runtime(tmp_path, RUNTIME)
