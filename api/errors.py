@@ -123,6 +123,9 @@ class Problem(Struct, frozen=True, kw_only=True):
     hold_status: Annotated[HoldStatus, Meta(description="With hold-not-live")] | UnsetType = UNSET
     reason: Annotated[str, Meta(description="With coupon-not-applicable")] | UnsetType = UNSET
     order_id: Annotated[str, Meta(description="With cart-ordered and payment-pending")] | UnsetType = UNSET
+    retry_after_s: Annotated[int, Meta(description="With rate-limited and unavailable, as Retry-After")] | UnsetType = (
+        UNSET
+    )
 
 
 class ProblemRaised(Exception):
@@ -149,7 +152,8 @@ def invalid(field: str, message: str) -> Problem:
 def unavailable(error: Unavailable) -> ProblemRaised:
     """A 503 that says why; what follows a colon in the reason is for the log only (addresses, errors of servers)."""
     headers = {"Retry-After": str(error.retry_after_s)}
-    return ProblemRaised(problem("unavailable", public_reason(error.reason) + "."), headers)
+    told = problem("unavailable", public_reason(error.reason) + ".", retry_after_s=error.retry_after_s)
+    return ProblemRaised(told, headers)
 
 
 def public_reason(reason: str) -> str:

@@ -123,7 +123,8 @@ def limits_of(limiter: RateLimiter, settings: Settings) -> RateLimits | None:
 def limited(standing: Standing) -> Problem:
     """The problem of a request that is too many."""
     whose = "this API key" if standing.policy.name == "key" else "this customer"
-    return problem("rate-limited", f"Too many requests of {whose}; it passes in {standing.wait_s} s.")
+    detail = f"Too many requests of {whose}; it passes in {standing.wait_s} s."
+    return problem("rate-limited", detail, retry_after_s=standing.wait_s)
 
 
 def headers_of(scope: Scope) -> Headers:

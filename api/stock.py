@@ -29,6 +29,7 @@ MAX_POSITION = 1 << 62
 CREATED = "created"
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT, description="Units")]
+Units = Annotated[int, Meta(ge=0, description="Units, of which several counts may make more than one may be told")]
 CustomerLimit = Annotated[
     int, Meta(ge=1, le=MAX_COUNT, description="Units that one customer may hold and buy, together", examples=[4])
 ]
@@ -65,10 +66,10 @@ class StockView(Struct, frozen=True):
     """The counts of a SKU, in units: `on_hand = available + reserved`."""
 
     sku: Sku
-    on_hand: Annotated[Count, Meta(description="Existing and not yet sold", examples=[100])]
-    available: Annotated[Count, Meta(description="Anyone may reserve them now", examples=[94])]
-    reserved: Annotated[Count, Meta(description="Inside live holds", examples=[6])]
-    sold: Annotated[int, Meta(ge=0, description="Committed since the SKU was created", examples=[12])]
+    on_hand: Annotated[Units, Meta(description="Existing and not yet sold", examples=[100])]
+    available: Annotated[Units, Meta(description="Anyone may reserve them now", examples=[94])]
+    reserved: Annotated[Units, Meta(description="Inside live holds", examples=[6])]
+    sold: Annotated[Units, Meta(description="Committed since the SKU was created", examples=[12])]
     customer_limit: Annotated[int | None, Meta(examples=[4])]
 
 

@@ -246,6 +246,7 @@ def test_each_hold_of_a_batch_counts_for_its_customer_and_leaves_the_others_alon
     assert answer.status_code == 200
     results = answer.json()["results"]
     assert [result["status"] for result in results] == [201, 201, 201, 429, 201, 429, 201, 400]
+    assert all(result["problem"]["retry_after_s"] >= 1 for result in results if result["status"] == 429)
     assert results[3]["problem"]["code"] == "rate-limited"
     assert results[3]["problem"]["instance"].endswith("#/holds/3")
     assert answer.headers["RateLimit"] == '"key";r=19;t=1, "customer";r=0;t=1'

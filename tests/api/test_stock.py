@@ -83,6 +83,15 @@ def test_stock_beyond_what_can_be_counted_is_refused(api: Api) -> None:
     assert {answer.status_code for answer in grown} == {200}
 
 
+def test_counts_that_add_up_beyond_what_one_call_may_tell_are_within_the_schema(api: Api) -> None:
+    sku = api.create(1_000_000_000)
+    path = f"/api/v1/stock/{sku}/adjustments"
+    assert api.client.post(path, json={"delta": 1, "reason": "more"}, headers=_key()).status_code == 200
+    assert api.stock(sku)["on_hand"] == 1_000_000_001
+    shown = api.client.get("/openapi.json").json()["components"]["schemas"]["StockView"]["properties"]
+    assert not any("maximum" in shown[field] for field in ("on_hand", "available", "reserved", "sold"))
+
+
 @pytest.mark.parametrize("sku", ["nobody-made-this", "not%20a%20sku", "x" * 65, "a,b", "%00"])
 @pytest.mark.parametrize("suffix", ["", "/ledger"])
 def test_reading_an_unknown_sku_is_404_however_odd_it_is(api: Api, sku: str, suffix: str) -> None:
