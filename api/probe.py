@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,6 +18,8 @@ from engine.reader import Backlog
 from engine.settings import Settings
 from engine.shard import Shard
 from persistence.audit import LastAudit, read_last
+from persistence.flush import Offset, read_offset
+from persistence.pool import Pool
 
 log = logging.getLogger("holdfast.probe")
 
@@ -58,8 +59,8 @@ class Probe:
 
     async def look(self, redis: Redis) -> None:
         """Observe every component once."""
-        self._health.redis, self._health.postgresql, self._health.backlog = await asyncio.gather(
-            self._look_at_redis(redis), self._look_at_postgresql(), self._look_at_backlog()
+        self._health.redis, (self._health.backlog, self._health.postgresql) = await asyncio.gather(
+            self._look_at_redis(redis), self._look_at_both()
         )
         self._publish()
 
@@ -80,15 +81,29 @@ class Probe:
         shard.turned_away = None
         return self._up("redis")
 
-    async def _look_at_postgresql(self) -> Component:
-        """PostgreSQL's state; the question is what the last audit found, for the metrics."""
+    async def _look_at_both(self) -> tuple[Backlog | None, Component]:
+        """The backlog, and after it PostgreSQL: what Redis had let go of by then, PostgreSQL has."""
+        backlog = await self._look_at_backlog()
+        return backlog, await self._look_at_postgresql(backlog)
+
+    async def _look_at_postgresql(self, backlog: Backlog | None) -> Component:
+        """PostgreSQL's state; the questions are what the last audit found, for the metrics, and how far it is."""
         try:
-            found = await self._database.ask(partial(read_last, shard=self._shard.keys.shard), TIMEOUT_S)
+            found, offset = await self._database.ask(self._read, TIMEOUT_S)
         except Unavailable as error:
             return self._down("postgresql", error.reason)
         if found is not None:
             self._publish_audit(found)
+        if backlog is not None and offset is not None and backlog.epoch == offset.epoch:
+            let_go = backlog.seq - backlog.events
+            if offset.seq < let_go:
+                self._shard.fence.close("PostgreSQL was put back to an earlier time")
         return self._up("postgresql")
+
+    async def _read(self, pool: Pool) -> tuple[LastAudit | None, Offset | None]:
+        async with pool.acquire() as connection:
+            offset = await read_offset(connection, self._shard.keys.shard)
+        return await read_last(pool, self._shard.keys.shard), offset
 
     async def _look_at_backlog(self) -> Backlog | None:
         try:

@@ -7,7 +7,9 @@ import logging
 
 import msgspec
 from msgspec import Struct
+from redis.exceptions import RedisError
 
+from engine.connection import reason_of
 from engine.errors import Unavailable
 from engine.settings import Settings, read_settings
 from jobs.orphans import end_orphans
@@ -48,6 +50,9 @@ def reconcile() -> None:
         return
     except FAULTS as error:
         log.warning("the books were not compared: PostgreSQL is unavailable: %r", error)
+        return
+    except RedisError as error:
+        log.warning("the books were not compared: Redis is unavailable: %s", reason_of(error))
         return
     if result is not None and (not result.audit.is_clean or result.orphans_unproven):
         log.error("the books do not balance: %s", msgspec.json.encode(result).decode())

@@ -28,6 +28,7 @@ from persistence.flush import drain_once
 from persistence.pool import connect
 from persistence.sql import queries
 from tests.api.process import ROOT, Api, assert_problem, running_api
+from tests.databases import run_statements
 from tests.own_postgres import own_postgres
 
 
@@ -111,6 +112,22 @@ def _books(api: Api) -> tuple[float, ...]:
         found["holdfast_orphans_unproven", ()],
         found["holdfast_books_compared_timestamp_seconds", ()],
     )
+
+
+def test_a_postgresql_that_was_put_back_while_the_api_runs_is_noticed_and_nothing_is_sold(own_api: Api) -> None:
+    settings = own_api.settings
+    sku = own_api.create(10)
+    asyncio.run(_flush(settings))
+    with redis.Redis.from_url(settings.require_redis_url(), decode_responses=True) as raw:
+        raw.hset(Keys().meta, "flushed", str(raw.hget(Keys().meta, "seq")))
+    asyncio.run(run_statements(settings.require_database_url(), "UPDATE flush_offsets SET seq = seq - 1"))
+    _wait_for(lambda: own_api.client.get("/readyz").status_code == 503)
+    detail = own_api.client.get("/readyz").json()["components"]["fence"]["detail"]
+    assert "put back to an earlier time" in detail
+    body = {"lines": [{"sku": sku, "quantity": 1}]}
+    assert_problem(own_api.client.post("/api/v1/holds", json=body), 503, "unavailable")
+    asyncio.run(run_statements(settings.require_database_url(), "UPDATE flush_offsets SET seq = seq + 1"))
+    _wait_for(lambda: own_api.client.post("/api/v1/holds", json=body).status_code == 201)
 
 
 def test_no_client_can_add_a_label(api: Api) -> None:

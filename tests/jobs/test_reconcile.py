@@ -6,6 +6,7 @@ import time
 
 import asyncpg
 import pytest
+import redis
 
 from engine.errors import Unavailable
 from engine.stock import StockLevel, row_of_level
@@ -84,7 +85,14 @@ async def test_an_audit_that_the_flush_did_not_reach_leaves_what_the_last_one_fo
 
 
 @pytest.mark.parametrize(
-    "fault", [Unavailable("Redis is empty"), TimeoutError(), asyncpg.ConnectionDoesNotExistError("gone")], ids=repr
+    "fault",
+    [
+        Unavailable("Redis is empty"),
+        TimeoutError(),
+        asyncpg.ConnectionDoesNotExistError("gone"),
+        redis.ConnectionError("gone"),
+    ],
+    ids=repr,
 )
 async def test_a_fault_is_a_warning_and_leaves_what_the_last_audit_found(
     system: System, job: RunOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
