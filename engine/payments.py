@@ -42,20 +42,20 @@ def plan_payment(  # noqa: PLR0911 - one a state
 
     A success sells what is held. When the window is over, or an earlier attempt had failed, the units are claimed anew,
     and where they cannot be had the order is marked `refund_due`: the money has been taken. So it has been when another
-    transaction than the one that paid succeeds. What ended another attempt than the one that runs ends nothing.
+    transaction than the one that paid succeeds.
     """
     record = known.order.record
     running = record.payment.transaction_id
-    is_another = bool(running and transaction_id and running != transaction_id)
     paid = replace(record, payment=replace(record.payment, status=status, transaction_id=transaction_id or running))
     if record.payment.status is PaymentStatus.SUCCEEDED or record.status is OrderStatus.REFUND_DUE:
+        is_another = running != "" and transaction_id not in ("", running)
         is_paid_again = is_another and status is PaymentStatus.SUCCEEDED
         return _mark_paid_again(scene, known, transaction_id) if is_paid_again else None
     if record.is_waiting:
         if status is PaymentStatus.SUCCEEDED:
             return _sell(scene, known, paid, cart)
         if status in SETTLED:
-            return None if is_another else plan_release(scene, known, cart, paid, PAYMENT_ENDED[status])
+            return plan_release(scene, known, cart, paid, PAYMENT_ENDED[status])
         return None if paid.payment == record.payment else _note(scene, known, paid)
     if status is not PaymentStatus.SUCCEEDED:
         return None

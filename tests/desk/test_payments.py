@@ -343,15 +343,6 @@ async def test_a_second_payment_of_an_order_has_to_go_back_and_is_told_once(shop
     assert await shop.counts("A") == (7, 0, 2)
 
 
-async def test_the_end_of_an_earlier_attempt_does_not_end_the_one_that_runs(shop: Shop) -> None:
-    await shop.stock_up(A=9)
-    order = await pending(shop)
-    await shop.pay(order, "processing", "tx-1")
-    running = await shop.pay(order, "processing", "tx-2")
-    assert await shop.pay(order, "failed", "tx-1") == running
-    assert outline(await shop.pay(order, "failed", "tx-2")) == ("canceled", "failed", "none")
-
-
 @pytest.mark.parametrize("news", ["processing", "requires_action", "failed", "canceled"])
 async def test_once_it_failed_only_a_success_is_news(shop: Shop, news: str) -> None:
     await shop.stock_up(A=9)
