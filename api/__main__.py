@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from api.logs import set_up_logging
-from api.server import serve
+from api.process.logs import set_up_logging
+from api.serving.server import serve
 from engine.settings import SettingsError, read_settings
 
 

@@ -14,7 +14,6 @@ from api import (
     categories,
     checkout,
     coupons,
-    documentation,
     hold_batches,
     holds,
     items,
@@ -26,15 +25,16 @@ from api import (
     stock,
     variants,
 )
-from api.authentication import require_scope
-from api.bodies import JsonBody
-from api.errors import answer_exception
-from api.observation import Observed, Observer
-from api.queries import note_known, refuse_unknown
-from api.rate_limits import tell_limits
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.short_way import ShortWay
+from api.access.authentication import require_scope
+from api.access.rate_limits import tell_limits
+from api.documentation import document
+from api.messages.bodies import JsonBody
+from api.messages.errors import answer_exception
+from api.messages.queries import note_known, refuse_unknown
+from api.messages.requests import ApiRequest
+from api.process.observation import Observed, Observer
+from api.process.resources import Resources
+from api.serving.short_way import ShortWay
 from engine.settings import Settings
 
 ROUTES = (
@@ -53,7 +53,7 @@ ROUTES = (
     checkout.router,
     orders.OrderRoutes,
     operations.router,
-    documentation.router,
+    document.router,
 )
 
 
@@ -67,11 +67,11 @@ def create_app(settings: Settings) -> Litestar:
         guards=[require_scope, refuse_unknown],
         exception_handlers={Exception: answer_exception},
         before_send=[] if resources.rate_limits is None else [tell_limits],
-        openapi_config=documentation.config(),
+        openapi_config=document.config(),
         state=State({"resources": resources}),
         lifespan=[resources.lifespan],
         logging_config=None,
-        request_max_body_size=None,  # api/limits.py bounds bodies, and answers as the contract says
+        request_max_body_size=None,  # api/messages/limits.py bounds bodies, and answers as the contract says
     )
     _check_scopes(app)
     note_known(app)

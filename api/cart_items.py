@@ -8,15 +8,15 @@ from litestar import Controller, Response, delete, post, put
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.carts import CART_PATH, CHANGING, CartView, NamedCustomer, keyed, outcome_of, token_of
-from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
 from api.holds import CustomerId, Quantity
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problem, problems
+from api.messages.refusals import refused
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
 from api.pricing_rules import PromoCode, Tier
-from api.refusals import refused
-from api.replies import Reply, respond
-from api.requests import ApiRequest
-from api.resources import Resources
+from api.process.resources import Resources
 from api.variants import VariantId
 from engine import cart_lines
 from engine.carts import Cart, CartRecord, Scene

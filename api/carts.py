@@ -9,17 +9,17 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.categories import MAX_ID_LENGTH
 from api.coupons import CouponCode
-from api.errors import PROTECTED_CODES, Problem, invalid, problems
 from api.holds import MAX_CUSTOMER_LENGTH, CustomerId, Quantity
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.messages.refusals import refused
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import WITHOUT_CONTROLS
 from api.prices import AppliedRuleView, UnitPrice
-from api.refusals import refused
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import WITHOUT_CONTROLS
+from api.process.resources import Resources
 from engine.cart_lines import attach_coupon
 from engine.carts import ID_PREFIX, Cart, CartItem, CartStatus, ItemStatus, NotMerged
 from engine.idempotency import Keyed, derive_token, fingerprint, token_in

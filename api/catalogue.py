@@ -12,11 +12,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from api.authentication import Caller
-from api.database import Database
-from api.errors import Problem, problem
-from api.pages import bad_cursor, decode_cursor, encode_cursor
-from api.replies import Reply
+from api.access.authentication import Caller
+from api.messages.errors import Problem, problem
+from api.messages.pages import bad_cursor, decode_cursor, encode_cursor
+from api.messages.replies import Reply
+from api.process.database import Database
 from engine.catalogue import Catalogue, Category, Item, Product, Variant, rows_after
 from engine.coupons import Coupon
 from engine.errands import in_task

@@ -8,15 +8,15 @@ from litestar import Response, Router, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.carts import CART_PATH, CHANGING, CartId, token_of
-from api.errors import Problem, invalid, problems
 from api.holds import CustomerId
+from api.messages.errors import Problem, invalid, problems
+from api.messages.refusals import refused
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
 from api.orders import OrderView, view
-from api.refusals import refused
-from api.replies import Reply, respond
-from api.requests import ApiRequest
-from api.resources import Resources
+from api.process.resources import Resources
 from engine.checkout import CheckoutRequest
 from engine.idempotency import derive_token, fingerprint, generations, now_ms
 from engine.refusals import Refusal, Refused

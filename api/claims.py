@@ -12,8 +12,6 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.bodies import decode_body
-from api.errors import Problem, ProblemRaised
 from api.holds import (
     MAX_CUSTOMER_LENGTH,
     Claim,
@@ -23,7 +21,9 @@ from api.holds import (
     Wanted,
     claim_of,
 )
-from api.texts import WITHOUT_CONTROLS
+from api.messages.bodies import decode_body
+from api.messages.errors import Problem, ProblemRaised
+from api.messages.texts import WITHOUT_CONTROLS
 from engine.holds import MAX_LINES, Line
 from engine.settings import Settings
 from engine.stock import MAX_SKU_LENGTH, SKU_PATTERN

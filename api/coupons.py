@@ -10,19 +10,19 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
-from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.limits import RawHeaders
-from api.pages import DEFAULT_LIMIT, Cursor, Limit
-from api.preconditions import etag_of, unmet
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problem, problems
+from api.messages.limits import RawHeaders
+from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
+from api.messages.preconditions import etag_of, unmet
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import WORD
+from api.messages.windows import Instant, judge_window, ms_if_given
 from api.pricing_rules import Money
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import WORD
+from api.process.resources import Resources
 from api.variants import ProductId
-from api.windows import Instant, judge_window, ms_if_given
 from engine.catalogue import MAX_PRICE_MINOR, Catalogue
 from engine.coupons import (
     COUPON_PREFIX,

@@ -10,15 +10,15 @@ from litestar import Response, Router, post
 from litestar.params import JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
+from api.access.rate_limits import Quota
 from api.claims import claims_of
-from api.errors import PROTECTED_CODES, Problem, example_problem, problems, unavailable
 from api.holds import HOLD_EXAMPLE, HOLDS_PATH, REPLAYED, Claim, HoldView, outcome_of, view
-from api.rate_limits import Quota
-from api.refusals import refused
-from api.replies import Reply, respond
-from api.requests import ApiRequest
-from api.resources import Resources
+from api.messages.errors import PROTECTED_CODES, Problem, example_problem, problems, unavailable
+from api.messages.refusals import refused
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
+from api.process.resources import Resources
 from engine.errors import Unavailable
 from engine.holds import MAX_BATCH_HOLDS, HoldAnswer, Reserve
 from engine.idempotency import derive_token, fingerprint, fresh_token, generations, now_ms

@@ -9,13 +9,13 @@ from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.authentication import Caller, allow
-from api.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.refusals import refused
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import WITHOUT_CONTROLS
+from api.access.authentication import Caller, allow
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.messages.refusals import refused
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import WITHOUT_CONTROLS
+from api.process.resources import Resources
 from engine.errors import Unavailable
 from engine.holds import (
     MAX_LINES,

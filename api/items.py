@@ -9,14 +9,14 @@ from litestar import Controller, Response, get
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
-from api.authentication import allow
+from api.access.authentication import allow
 from api.catalogue import page
-from api.errors import PROTECTED_CODES, Problem, problems
-from api.pages import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Limit, encode_cursor
+from api.messages.errors import PROTECTED_CODES, Problem, problems
+from api.messages.pages import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Limit, encode_cursor
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
+from api.process.resources import Resources
 from api.products import Currency, ProductName
-from api.replies import Reply, respond
-from api.requests import ApiRequest
-from api.resources import Resources
 from api.variants import VariantId
 from engine.catalogue import MAX_NAME_LENGTH, MAX_PRICE_MINOR, Catalogue, Item
 from engine.shard import Shard

@@ -8,11 +8,11 @@ from litestar import Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Meta, Struct
 
-from api.authentication import allow
-from api.health import Readiness
-from api.metrics import CONTENT_TYPE
-from api.replies import Reply, respond
-from api.requests import ApiRequest
+from api.access.authentication import allow
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
+from api.process.health import Readiness
+from api.process.metrics import CONTENT_TYPE
 
 NO_STORE = {"Cache-Control": "no-store"}
 

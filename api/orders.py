@@ -9,18 +9,18 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.carts import CartId, keyed, rule_views
 from api.catalogue import position_of
-from api.errors import PROTECTED_CODES, Problem, problems
 from api.holds import MAX_CUSTOMER_LENGTH, CustomerId, Quantity
-from api.pages import DEFAULT_LIMIT, Cursor, Limit, encode_cursor
+from api.messages.errors import PROTECTED_CODES, Problem, problems
+from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit, encode_cursor
+from api.messages.refusals import refused
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import WITHOUT_CONTROLS
 from api.prices import AppliedRuleView, UnitPrice
-from api.refusals import refused
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import WITHOUT_CONTROLS
+from api.process.resources import Resources
 from engine.carts import ID_PREFIX as CART_PREFIX
 from engine.errors import Unavailable
 from engine.idempotency import token_in

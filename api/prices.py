@@ -10,15 +10,15 @@ from litestar import Response, Router, get
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta, Struct
 
-from api.authentication import allow
+from api.access.authentication import allow
 from api.categories import MAX_ID_LENGTH
-from api.errors import PROTECTED_CODES, Problem, problem, problems
+from api.messages.errors import PROTECTED_CODES, Problem, problem, problems
+from api.messages.replies import Reply, respond
+from api.messages.requests import ApiRequest
+from api.messages.windows import read_instant
 from api.pricing_rules import MAX_WORD_LENGTH
-from api.replies import Reply, respond
-from api.requests import ApiRequest
-from api.resources import Resources
+from api.process.resources import Resources
 from api.variants import unknown_product
-from api.windows import read_instant
 from engine.holds import MAX_QUANTITY
 from engine.pricing import Kind, Price
 from engine.quotes import quote

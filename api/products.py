@@ -11,17 +11,17 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, CategoryId, unknown_category
-from api.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.limits import RawHeaders
-from api.pages import DEFAULT_LIMIT, Cursor, Limit
-from api.preconditions import etag_of, unmet
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import CURRENCY, PLAIN_TEXT, VISIBLE, WITHOUT_CONTROLS
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.messages.limits import RawHeaders
+from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
+from api.messages.preconditions import etag_of, unmet
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import CURRENCY, PLAIN_TEXT, VISIBLE, WITHOUT_CONTROLS
+from api.process.resources import Resources
 from api.variants import Attributes, ProductId, VariantView, unknown_product, views
 from engine.catalogue import (
     CURRENCY_DIGITS,

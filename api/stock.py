@@ -9,15 +9,15 @@ from litestar import Controller, Response, get, post, put
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from api.authentication import Caller, allow
-from api.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.access.authentication import Caller, allow
 from api.holds import Reference
-from api.pages import DEFAULT_LIMIT, Cursor, Limit, bad_cursor, decode_cursor, encode_cursor
-from api.refusals import refused
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import RULES, WITHOUT_CONTROLS
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problems
+from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit, bad_cursor, decode_cursor, encode_cursor
+from api.messages.refusals import refused
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import RULES, WITHOUT_CONTROLS
+from api.process.resources import Resources
 from engine.idempotency import derive_token, fingerprint, fresh_token
 from engine.refusals import Refusal, Refused
 from engine.stock import MAX_COUNT, MAX_SKU_LENGTH, SKU_PATTERN, Adjust, Sku, StockLevel

@@ -17,18 +17,18 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.authentication import Caller, allow
+from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, Id
-from api.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.limits import RawHeaders
-from api.pages import DEFAULT_LIMIT, Cursor, Limit
-from api.preconditions import etag_of, unmet
-from api.refusals import refused
-from api.replies import Moment, Reply, moment, respond
-from api.requests import ApiRequest
-from api.resources import Resources
-from api.texts import WITHOUT_CONTROLS
+from api.messages.errors import PROTECTED_CODES, Problem, invalid, problem, problems
+from api.messages.limits import RawHeaders
+from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
+from api.messages.preconditions import etag_of, unmet
+from api.messages.refusals import refused
+from api.messages.replies import Moment, Reply, moment, respond
+from api.messages.requests import ApiRequest
+from api.messages.texts import WITHOUT_CONTROLS
+from api.process.resources import Resources
 from engine.catalogue import (
     MAX_ATTRIBUTE_LENGTH,
     MAX_ATTRIBUTE_NAME_LENGTH,

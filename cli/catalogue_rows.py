@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.texts import PLAIN_TEXT, RULES, WITHOUT_CONTROLS
+from api.messages.texts import PLAIN_TEXT, RULES, WITHOUT_CONTROLS
 from cli.catalogue_file import ATTRIBUTE_FIELD, Record, Value
 from engine.catalogue import (
     CURRENCY_DIGITS,

@@ -21,7 +21,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.routes import HTTPRoute
 
 from api.app import _check_scopes, create_app
-from api.hot_routes import _OF_ONE, _PLAIN, find_hot
+from api.serving.hot_routes import _OF_ONE, _PLAIN, find_hot
 from engine.settings import Settings
 from tests.api.keys import bearing, make_key, revoke_key
 from tests.api.process import ROOT, Api, assert_problem, running_api

@@ -12,9 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from api import authentication
-from api.authentication import FRESH_S, Authenticator, Caller, LastSecret
-from api.errors import ProblemRaised
+from api.access import authentication
+from api.access.authentication import FRESH_S, Authenticator, Caller, LastSecret
+from api.messages.errors import ProblemRaised
 from engine.errors import Unavailable
 from persistence.api_keys import ApiKey, hash_secret
 from tests.api.keys import make_key

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.texts import RULES
+from api.messages.texts import RULES
 from tests.api.process import Api, assert_problem
 
 SKU = "$SKU"

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 
-from api.turning_away import MAX_TURNED_AWAY
+from api.serving.turning_away import MAX_TURNED_AWAY
 from engine.settings import Settings
 from tests.api.process import Api, running_api
 from tests.hostile.examples import EXAMPLES

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.rate_limits import limits_of
+from api.access.rate_limits import limits_of
 from engine import rate_limits
 from engine.idempotency import derive_token
 from engine.keys import Keys

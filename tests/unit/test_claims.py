@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from api.bodies import decode_body
 from api.claims import claims_of, wanted_of
-from api.errors import Problem, ProblemRaised
 from api.holds import Claim, HoldRequest, claim_of
+from api.messages.bodies import decode_body
+from api.messages.errors import Problem, ProblemRaised
 from engine.holds import MAX_QUANTITY
 from engine.idempotency import fingerprint
 from engine.settings import Settings

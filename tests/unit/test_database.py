@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.database import Database
+from api.process.database import Database
 from engine.errors import Unavailable
 from engine.settings import Settings
 

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api import key_watch
-from api.key_watch import KeyWatch
+from api.process import key_watch
+from api.process.key_watch import KeyWatch
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.hot_routes import find_hot
-from api.short_way import HotRequest, ShortWay, ShortWayProtocol
+from api.serving.hot_routes import find_hot
+from api.serving.short_way import HotRequest, ShortWay, ShortWayProtocol
 from engine.errands import Errand
 
 pytestmark = pytest.mark.anyio

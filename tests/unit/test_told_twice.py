@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api import server
+from api.serving import server
 from cli import stack
 from engine import restore
 from jobs import timetable

@@ -1,0 +1,1 @@
+"""Serving: bytes of connections become requests and answers, within bounds; the hottest routes past ASGI."""
