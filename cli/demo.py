@@ -5,14 +5,15 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli.catalogue_import import import_rows, open_warehouse
 from cli.catalogue_rows import StockedRow
+from cli.catalogue_writer import import_rows
 from engine.catalogue import AttributeValue, Catalogue, CatalogueRow
 from engine.coupons import COUPON_PREFIX, Coupon
 from engine.errors import HoldfastError
 from engine.idempotency import fresh_token
 from engine.pricing import RULE_PREFIX, Rule
 from engine.settings import Settings
+from jobs.resources import open_resources
 from persistence import coupons, pricing_rules
 from persistence.catalogue import begin_change, load_up_to
 from persistence.imports import upsert_products
@@ -105,13 +106,13 @@ async def load_demo(settings: Settings) -> int:
 
     Stock comes last, so that a start that was cut off before it begins anew.
     """
-    async with open_warehouse(settings) as warehouse:
-        if (await warehouse.shard.stock_page(None, 1)).levels:
+    async with open_resources(settings) as resources:
+        if (await resources.shard.stock_page(None, 1)).levels:
             return 0
         rows = demo_rows()
-        await upsert_products(warehouse.pool, [row.catalogue for row in rows])
-        await _make_offers(warehouse.pool)
-        return (await import_rows(warehouse, rows)).created
+        await upsert_products(resources.pool, [row.catalogue for row in rows])
+        await _make_offers(resources.pool)
+        return (await import_rows(resources, rows)).created
 
 
 async def _make_offers(pool: Pool) -> None:

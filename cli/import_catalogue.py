@@ -24,13 +24,14 @@ from cli.catalogue_file import (
     format_of,
     read_catalogue,
 )
-from cli.catalogue_import import Imported, import_rows, open_warehouse
 from cli.catalogue_rows import Rejected, StockedRow, judge_records
+from cli.catalogue_writer import Imported, import_rows
 from cli.rejects import RejectsFile, rejects_path
 from cli.runtime import settings_for_command
 from engine.catalogue import CURRENCY_DIGITS
 from engine.errors import HoldfastError
 from engine.settings import Settings, read_settings
+from jobs.resources import open_resources
 
 SHOWN_IGNORED = 10
 
@@ -136,8 +137,8 @@ def _run(job: Job, settings: Settings | None) -> Summary:
 
 
 async def _import(settings: Settings, rows: Iterator[StockedRow]) -> Imported:
-    async with open_warehouse(settings) as warehouse:
-        return await import_rows(warehouse, rows)
+    async with open_resources(settings) as resources:
+        return await import_rows(resources, rows)
 
 
 def _accepted(

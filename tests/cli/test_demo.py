@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import pytest
 
-from cli.catalogue_import import Warehouse, open_warehouse
 from cli.demo import CANDLE_SKU, DROP_SKU, _make_offers, demo_rows, load_demo
 from engine.catalogue import Catalogue, CatalogueRow
 from engine.coupons import CouponLine, Objection, discount_of
 from engine.pricing import Price
 from engine.quotes import quote
 from engine.settings import Settings
+from jobs.resources import Resources, open_resources
 from persistence.catalogue import load
 from persistence.imports import upsert_products
 
@@ -27,16 +27,16 @@ def settings(clean_redis_url: str, clean_database_url: str) -> Settings:
     return Settings(redis_url=clean_redis_url, database_url=clean_database_url)
 
 
-def within(settings: Settings, work: Callable[[Warehouse], Awaitable[T]]) -> T:
+def within(settings: Settings, work: Callable[[Resources], Awaitable[T]]) -> T:
     async def ask() -> T:
-        async with open_warehouse(settings) as warehouse:
-            return await work(warehouse)
+        async with open_resources(settings) as resources:
+            return await work(resources)
 
     return asyncio.run(ask())
 
 
-async def catalogue_of(warehouse: Warehouse) -> Catalogue:
-    async with warehouse.pool.acquire() as connection:
+async def catalogue_of(resources: Resources) -> Catalogue:
+    async with resources.pool.acquire() as connection:
         return await load(connection)
 
 
@@ -83,19 +83,19 @@ def test_the_demos_coupons_take_off_what_their_names_promise(settings: Settings)
 def test_what_is_not_of_the_demo_keeps_its_price_whoever_buys_however_much(settings: Settings) -> None:
     asyncio.run(load_demo(settings))
 
-    async def work(warehouse: Warehouse) -> Catalogue:
-        await upsert_products(warehouse.pool, [CatalogueRow("OTHER", "Other", 55_000, "EUR", None, ("Else",))])
-        return await catalogue_of(warehouse)
+    async def work(resources: Resources) -> Catalogue:
+        await upsert_products(resources.pool, [CatalogueRow("OTHER", "Other", 55_000, "EUR", None, ("Else",))])
+        return await catalogue_of(resources)
 
     catalogue = within(settings, work)
     assert priced(catalogue, "OTHER", 100, "GOLD", "LANTERN").final_price == 55_000
 
 
 def test_a_start_that_was_cut_off_before_the_stock_is_taken_up_again(settings: Settings) -> None:
-    async def cut_off(warehouse: Warehouse) -> Catalogue:
-        await upsert_products(warehouse.pool, [row.catalogue for row in demo_rows()])
-        await _make_offers(warehouse.pool)
-        return await catalogue_of(warehouse)
+    async def cut_off(resources: Resources) -> Catalogue:
+        await upsert_products(resources.pool, [row.catalogue for row in demo_rows()])
+        await _make_offers(resources.pool)
+        return await catalogue_of(resources)
 
     before = within(settings, cut_off)
     assert asyncio.run(load_demo(settings)) == len(demo_rows())

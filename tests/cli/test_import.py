@@ -14,11 +14,11 @@ import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.catalogue_import import open_warehouse
 from cli.demo import DROP_SKU, demo_rows, load_demo
 from cli.import_catalogue import command
 from engine.settings import Settings
 from engine.stock import StockLevel
+from jobs.resources import open_resources
 from tests.cli.catalogue_files import HEADER, written
 
 
@@ -115,12 +115,12 @@ def servers(clean_redis_url: str, clean_database_url: str, monkeypatch: pytest.M
 
 def levels(settings: Settings) -> dict[str, StockLevel]:
     async def ask() -> dict[str, StockLevel]:
-        async with open_warehouse(settings) as warehouse:
+        async with open_resources(settings) as resources:
             found: dict[str, StockLevel] = {}
-            page = await warehouse.shard.stock_page(None, 500)
+            page = await resources.shard.stock_page(None, 500)
             found |= {level.sku: level for level in page.levels}
             while page.next_after is not None:
-                page = await warehouse.shard.stock_page(page.next_after, 500)
+                page = await resources.shard.stock_page(page.next_after, 500)
                 found |= {level.sku: level for level in page.levels}
             return found
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from msgspec import Struct
 
 from cli.catalogue_rows import StockedRow
-from engine.connection import connect as connect_redis
 from engine.errors import HoldfastError, Unavailable
-from engine.fence import Fence
 from engine.idempotency import fingerprint, fresh_token
 from engine.refusals import Refusal, Refused
-from engine.settings import Settings
 from engine.shard import Shard
 from engine.stock import Adjust
-from persistence.fence import verify
+from jobs.resources import Resources
 from persistence.imports import upsert_products
-from persistence.pool import Pool
-from persistence.pool import connect as connect_database
 
 CHUNK_ROWS = 500
 ATTEMPTS = 6
@@ -43,34 +37,8 @@ class Imported(Struct):
         return self.created + self.kept
 
 
-class Warehouse(Struct, frozen=True):
-    """The two places that an import writes to."""
-
-    pool: Pool
-    shard: Shard
-    high_water_events: int
-
-
-@asynccontextmanager
-async def open_warehouse(settings: Settings) -> AsyncIterator[Warehouse]:
-    """Connect to both servers, with the fence verified. Raises Unavailable, or what the database's driver raises."""
-    pool = await connect_database(settings.require_database_url(), settings.database_pool)
-    try:
-        fence = Fence()
-        await verify(settings, pool, fence)
-        redis = connect_redis(settings, fence)
-        shard = Shard(redis, fence, settings)
-        try:
-            yield Warehouse(pool, shard, settings.high_water_events)
-        finally:
-            await shard.close()
-            await redis.aclose()
-    finally:
-        await pool.close()
-
-
 async def import_rows(
-    warehouse: Warehouse, rows: Iterable[StockedRow], told: Callable[[int], None] = lambda _rows: None
+    resources: Resources, rows: Iterable[StockedRow], told: Callable[[int], None] = lambda _rows: None
 ) -> Imported:
     """Write all rows, a bounded number at a time, and tell how many are in after each part.
 
@@ -80,9 +48,9 @@ async def import_rows(
     imported = Imported()
     rows = iter(rows)
     while chunk := list(islice(rows, CHUNK_ROWS)):
-        await _wait_for_flush(warehouse)
-        changes = await upsert_products(warehouse.pool, [row.catalogue for row in chunk])
-        created = await asyncio.gather(*(_create_stock(warehouse.shard, row) for row in chunk))
+        await _wait_for_flush(resources)
+        changes = await upsert_products(resources.pool, [row.catalogue for row in chunk])
+        created = await asyncio.gather(*(_create_stock(resources.shard, row) for row in chunk))
         imported.created += sum(created)
         imported.kept += len(chunk) - sum(created)
         imported.updated += changes.updated
@@ -124,11 +92,11 @@ def _pauses() -> Iterator[float | None]:
     yield None
 
 
-async def _wait_for_flush(warehouse: Warehouse) -> None:
+async def _wait_for_flush(resources: Resources) -> None:
     """Let PostgreSQL catch up before the log outgrows what the system allows itself."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + BACKLOG_PATIENCE_S
-    while (await warehouse.shard.backlog()).events >= warehouse.high_water_events:
+    while (await resources.shard.backlog()).events >= resources.settings.high_water_events:
         if loop.time() > deadline:
             raise Unavailable("PostgreSQL does not catch up with the event log: is the flush worker running?")
         await asyncio.sleep(BACKLOG_POLL_S)
