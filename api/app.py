@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Litestar:
         state=State({"resources": resources}),
         lifespan=[resources.lifespan],
         logging_config=None,
-        request_max_body_size=None,  # api/messages/limits.py bounds bodies, and answers as the contract says
+        request_max_body_size=None,  # api/messages/body_limits.py bounds bodies, and answers as the contract says
     )
     _check_scopes(app)
     note_known(app)

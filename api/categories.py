@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.messages.limits import RawHeaders
 from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.messages.preconditions import etag_of, unmet
 from api.messages.replies import Moment, Reply, moment, respond

@@ -13,8 +13,8 @@ from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, CategoryId
 from api.holds import Quantity
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import PROTECTED_CODES, Problem, invalid, problem, problems
-from api.messages.limits import RawHeaders
 from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.messages.preconditions import etag_of, unmet
 from api.messages.replies import Moment, Reply, moment, respond

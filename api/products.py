@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from api.access.authentication import Caller, allow
 from api.catalogue import Change, keyed_change, page
 from api.categories import MAX_ID_LENGTH, CategoryId, unknown_category
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import PROTECTED_CODES, Problem, invalid, problems
-from api.messages.limits import RawHeaders
 from api.messages.pages import DEFAULT_LIMIT, Cursor, Limit
 from api.messages.preconditions import etag_of, unmet
 from api.messages.replies import Moment, Reply, moment, respond

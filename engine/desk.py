@@ -36,7 +36,7 @@ from engine.refusals import Refusal, Refused
 from engine.settings import Settings
 from engine.shard import Shard
 from engine.trade import Known, Trade
-from engine.trading import Memory, Trader, memory_of, replay, too_contended
+from engine.trader import Memory, Trader, memory_of, replay, too_contended
 
 MAX_ATTEMPTS = 20
 LAPSE_AT_ONCE = 200

@@ -16,8 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.access.rate_limits import Quota, headers_of
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import ProblemRaised, problem
-from api.messages.limits import RawHeaders
 from engine.errors import Unavailable
 from persistence.api_keys import SECRET_PREFIX, ApiKey, Scope, hash_secret
 

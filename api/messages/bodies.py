@@ -16,9 +16,9 @@ from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import EMPTY_BODY, MAX_MESSAGE_LENGTH, ProblemRaised, invalid
 from api.messages.field_messages import in_words
-from api.messages.limits import RawHeaders
 
 T = TypeVar("T")
 

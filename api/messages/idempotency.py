@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import ProblemRaised, invalid, problem
-from api.messages.limits import RawHeaders
 from engine.idempotency import MAX_KEY_LENGTH
 
 HEADER = "Idempotency-Key"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from api.messages.body_limits import RawHeaders
 from api.messages.errors import Problem, problem
-from api.messages.limits import RawHeaders
 
 
 def etag_of(version: int) -> str:

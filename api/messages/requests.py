@@ -9,8 +9,8 @@ from litestar.datastructures import State
 
 from api.access.authentication import Caller
 from api.messages.bodies import check_content_type
+from api.messages.body_limits import read_body
 from api.messages.idempotency import idempotency_key, require
-from api.messages.limits import read_body
 from api.process.resources import Resources
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from engine.shard import Shard
-from engine.trading import Trader
+from engine.trader import Trader
 
 pytestmark = pytest.mark.anyio
 

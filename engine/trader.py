@@ -1,4 +1,4 @@
-"""Trading: a plan is tried, and remembered under its idempotency key; one act at a time on one cart or order."""
+"""The trader: a plan is tried, and remembered under its idempotency key; one act at a time on one cart or order."""
 
 from __future__ import annotations
 
