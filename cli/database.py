@@ -21,11 +21,11 @@ def database_url() -> str:
     return settings.require_database_url()
 
 
-def with_database(work: Callable[[Pool], Awaitable[T]]) -> T:
-    """Do some work with a pool of one connection, and close it."""
+def with_database(work: Callable[[Pool], Awaitable[T]], connections: int = 1) -> T:
+    """Do some work with a pool of so many connections, and close it."""
 
     async def run(url: str) -> T:
-        pool = await connect(url, 1)
+        pool = await connect(url, connections)
         try:
             return await work(pool)
         finally:

@@ -32,6 +32,7 @@ from engine.catalogue import CURRENCY_DIGITS
 from engine.errors import HoldfastError
 from engine.settings import Settings, read_settings
 from jobs.resources import open_resources
+from persistence.imports import OtherCurrency
 
 SHOWN_IGNORED = 10
 
@@ -100,7 +101,7 @@ def command(
         chosen = file_format or format_of(file)
         job = Job(file, chosen, rejects or rejects_path(file, chosen), currency.upper(), dry_run)
         summary = _run(job, settings)
-    except CatalogueFileError as error:
+    except (CatalogueFileError, OtherCurrency) as error:
         raise click.ClickException(str(error)) from None
     except HoldfastError as error:
         raise click.ClickException(f"{error}; what is in stays in, the same command goes on from there") from None

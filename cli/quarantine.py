@@ -15,6 +15,7 @@ from persistence import fence, quarantine
 from persistence.pool import Pool
 
 SHARD = 0
+REBUILD_CONNECTIONS = 3
 EVENT = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 
 
@@ -63,11 +64,15 @@ def replay(context: click.Context, event: str, payload_path: Path | None, *, reb
 
     async def apply(pool: Pool) -> quarantine.Replay | None:
         applied = await quarantine.replay(pool, SHARD, epoch, seq, payload, is_rebuilt=rebuild)
-        if settings is not None and applied is not None and applied.reason is None:
+        if settings is None or applied is None or applied.reason is not None:
+            return applied
+        if left := await quarantine.count(pool):
+            click.echo(f"{left} more are set aside: Redis is rebuilt with the last of them", err=True)
+        else:
             await fence.rebuild(settings, pool)
         return applied
 
-    done = with_database(apply)
+    done = with_database(apply, REBUILD_CONNECTIONS)
     if as_json:
         click.echo(msgspec.json.encode(done).decode())
     elif done is None:

@@ -25,8 +25,11 @@ class RejectsFile:
         if path.absolute() == source.absolute() or (path.exists() and path.samefile(source)):
             raise CatalogueFileError(f"{path}: the rejected rows cannot go into the file that is imported")
         self.path = path
+        part = path.with_name(f"{path.name}.part")
+        if part.exists() and part.samefile(source):
+            raise CatalogueFileError(f"{part}: is in the way of the rejected rows: call the imported file otherwise")
         # A device such as /dev/null is written to as it is.
-        self._part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.part")
+        self._part = path if path.exists() and not path.is_file() else part
         self._file: io.TextIOWrapper | None = None
         self._has_header = False
 

@@ -122,6 +122,7 @@ def _line(
         applied_rules=price.applied_rules,
         user_tier=user_tier,
         promo_code=promo_code,
+        is_of_quantity=scene.is_of_quantity(price),
     )
     if old is None:
         return line
@@ -137,6 +138,7 @@ def _keeping_price(line: CartLine, old: CartLine) -> CartLine:
         discount=old.discount,
         final_price=old.final_price,
         applied_rules=old.applied_rules,
+        is_of_quantity=old.is_of_quantity,
     )
 
 

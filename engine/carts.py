@@ -35,6 +35,7 @@ class CartLine(Struct, frozen=True, array_like=True, gc=False):
 
     `hold` is the token of its hold, "" where nothing is held for it. Until `until_ms` the price shown is honoured, and
     the hold lives; `held_since_ms` is when the line's first hold was made, since a hold's whole life is bounded.
+    `is_of_quantity` says whether that price depended on how many units there are.
     """
 
     sku: str
@@ -50,6 +51,7 @@ class CartLine(Struct, frozen=True, array_like=True, gc=False):
     user_tier: str | None = None
     promo_code: str | None = None
     price_changed: bool = False
+    is_of_quantity: bool = False
 
 
 class CartRecord(Struct, frozen=True, array_like=True, gc=False):
@@ -180,13 +182,17 @@ class Scene(Struct, frozen=True, gc=False):
         It must count still, and not depend on the quantity: neither as rules are today, nor as they were then.
         """
         before = self.price_today(line)
-        is_of_quantity = any(rule.kind in OF_QUANTITY for rule in line.applied_rules)
         return (
             before is not None
             and before.final_price == today.final_price
             and self.honours(line)
-            and (quantity == line.quantity or not is_of_quantity)
+            and (quantity == line.quantity or not line.is_of_quantity)
         )
+
+    def is_of_quantity(self, price: Price) -> bool:
+        """Whether another number of units might have another price than this one of today."""
+        found = [(applied.kind, self.catalogue.rule(applied.rule_id)) for applied in price.applied_rules]
+        return any(kind in OF_QUANTITY or (rule is not None and rule.min_quantity is not None) for kind, rule in found)
 
     def is_repriced(self, line: CartLine) -> bool:
         """Whether the line's own units cost another price now than was shown."""

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from engine.carts import (
     Cart,
     CartItem,
+    CartLine,
     CartRecord,
     Scene,
     appraise,
@@ -62,14 +63,14 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
     order = _order(scene, token, record, cart, request, coupon, customer, until_ms, tuple(each.token for each in made))
     order_token = request.tokens[0]
     placed = Order(order_token, order)
+    bought = replace(record, lines=_as_ordered(record, cart), order=order_token, shown_discount=cart.discount)
     if request.is_pending:
         lines = tuple(
-            replace(line, hold=each.token, until_ms=until_ms) for line, each in zip(record.lines, made, strict=True)
+            replace(line, hold=each.token, until_ms=until_ms) for line, each in zip(bought.lines, made, strict=True)
         )
-        closed = renewed(scene, record, status="paying", lines=lines)
+        closed = renewed(scene, bought, status="paying", lines=lines)
     else:
-        closed = over(scene, record, "ordered")
-    closed = replace(closed, order=order_token, shown_discount=cart.discount)
+        closed = over(scene, bought, "ordered")
     trade = Trade(
         known=(known_cart(token, record), *[Known("order", each, 0) for each in request.tokens]),
         ended=ended,
@@ -81,6 +82,20 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
         reference=placed.id,
     )
     return Plan(trade, placed)
+
+
+def _as_ordered(record: CartRecord, cart: Cart) -> tuple[CartLine, ...]:
+    """The cart's lines at the prices that they are ordered at."""
+    return tuple(
+        replace(
+            line,
+            unit_price=item.unit_price,
+            discount=item.discount,
+            final_price=item.final_price,
+            applied_rules=item.applied_rules,
+        )
+        for line, item in zip(record.lines, cart.items, strict=True)
+    )
 
 
 def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:

@@ -50,10 +50,7 @@ def connect(settings: Settings, fence: Fence | None = None) -> Redis:
     }
     if not is_of_sentinels(url):
         pool = BlockingConnectionPool.from_url(url, **options)
-        try:
-            pool.connection_class(**pool.connection_kwargs)
-        except TypeError as error:  # before anything connects, where it would be a fault of its own
-            raise SettingsError(f"HOLDFAST_REDIS_URL has an option that there is not: {error}") from None
+        _refuse_unknown_options(pool)
         return Redis.from_pool(pool)
     place = read_sentinel_url(url)
     asked_once = {"retry": Retry(NoBackoff(), 0)}
@@ -86,11 +83,20 @@ def connect_blocking(settings: Settings, socket_timeout_s: float | None) -> redi
         "socket_keepalive_options": _keepalive(),
     }
     if not is_of_sentinels(url):
-        return redis.Redis.from_url(url, **options)
+        client: redis.Redis = redis.Redis.from_url(url, **options)
+        _refuse_unknown_options(client.connection_pool)
+        return client
     place = read_sentinel_url(url)
     sentinel = BlockingSentinel(place.nodes, sentinel_kwargs=_of_sentinels(place))  # type: ignore[no-untyped-call]
-    client: redis.Redis = sentinel.master_for(place.service, **_of_servers(place), **options)  # type: ignore[no-untyped-call]
-    return client
+    return sentinel.master_for(place.service, **_of_servers(place), **options)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _refuse_unknown_options(pool: Any) -> None:
+    """Raise SettingsError for what an address says that no connection takes, before any connects and fails by it."""
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        raise SettingsError(f"HOLDFAST_REDIS_URL has an option that there is not: {error}") from None
 
 
 def reason_of(error: redis.RedisError) -> str:

@@ -154,4 +154,5 @@ def _merged(scene: Scene, line: CartLine, old: CartLine | None, quantity: int) -
         final_price=today.final_price,
         applied_rules=today.applied_rules,
         price_changed=any(scene.is_repriced(each) for each in of_units),
+        is_of_quantity=scene.is_of_quantity(today),
     )

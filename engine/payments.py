@@ -93,7 +93,7 @@ def plan_transition(
         fresh,
         stock="returned",
         is_coupon_counted=record.is_coupon_counted and not gives_coupon_back,
-        refund_reason=PAID_BEFORE.format(to),
+        refund_reason=_also(record.refund_reason, PAID_BEFORE.format(to)),
     )
     trade = _trade(
         scene,
@@ -227,9 +227,13 @@ def _mark_paid_again(scene: Scene, known: KnownOrder, transaction_id: str) -> Pl
     record, reason = known.order.record, PAID_AGAIN.format(transaction_id)
     if any(step.reason == reason for step in record.timeline):
         return None
-    told = f"{record.refund_reason}; {reason}" if record.refund_reason else reason
+    told = _also(record.refund_reason, reason)
     fresh = moved(record, record.status, scene.now_ms, reason, refund_reason=told)
     return Plan(_trade(scene, known, fresh), Order(known.order.token, fresh))
+
+
+def _also(reason: str, another: str) -> str:
+    return f"{reason}; {another}" if reason else another
 
 
 def _note(scene: Scene, known: KnownOrder, paid: OrderRecord) -> Plan[Order]:

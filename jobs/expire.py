@@ -6,15 +6,17 @@ Only housekeeping: the scripts, and whoever looks at such an order or its cart, 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from engine.catalogue import Catalogue
 from engine.desk import LAPSE_AT_ONCE, Desk
+from engine.errors import Unavailable
+from engine.orders import OrderRecord
 from engine.settings import Settings, read_settings
 from jobs.lingering import Linger
 from jobs.resources import Resources, open_resources
 from jobs.timetable import HOUSEKEEPING_QUEUE
 from persistence import catalogue, orders
+from persistence.pool import FAULTS
 
 PAUSE_S = 0.5
 
@@ -44,8 +46,15 @@ class PaymentWindows:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._desk = Desk(resources.shard, resources.settings, partial(orders.find, resources.pool))
+        self._desk = Desk(resources.shard, resources.settings, self._find)
         self._catalogue: Catalogue | None = None
+
+    async def _find(self, token: str) -> OrderRecord | None:
+        """An order that Redis let go of. Raises Unavailable where PostgreSQL is."""
+        try:
+            return await orders.find(self._resources.pool, token)
+        except FAULTS as error:
+            raise Unavailable(f"PostgreSQL is unavailable: {error!r}") from error
 
     async def lapse(self) -> int:
         """Cancel at most LAPSE_AT_ONCE orders whose window is over, each with its cart; returns how many."""

@@ -6,9 +6,11 @@ Run as `python -m jobs.scheduler`.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 import warnings
+from types import FrameType
 from typing import Any
 
 from rq.job import Job
@@ -30,6 +32,21 @@ class TimetableScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(queue_name=FLUSH_QUEUE, interval=POLL_S, **options)
         self._settings = settings
+        self._is_stopping = False
+
+    def _install_signal_handlers(self) -> None:
+        """Only note that it shall stop: what rq-scheduler does at once breaks off whatever it is just asking Redis."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note_stop)
+
+    def _note_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_stopping = True
+
+    def heartbeat(self) -> None:
+        """Say that it lives, before and after each poll, or end."""
+        if self._is_stopping:
+            raise SystemExit
+        super().heartbeat()
 
     def enqueue_jobs(self) -> Any:
         """Register what is missing, then move due jobs to their queues."""

@@ -79,7 +79,10 @@ def main() -> None:
     except SettingsError as error:
         parser.error(str(error))
     set_up_plain_logging(settings.log_level)
-    work(queue, settings)
+    try:
+        work(queue, settings)
+    except SettingsError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -174,6 +174,8 @@ async def set_levels_from_ledger(pool: Pool, shard: int) -> int:
 async def refuse_contradiction(connection: Connection) -> None:
     """Raise Unavailable where PostgreSQL's counts are not the sums of its ledger, so that nothing is built on them."""
     off = await connection.fetch(queries("audit")["levels_against_ledger"], 1, timeout=LONG_TIMEOUT_S)
+    if off and off[0]["ledger_available"] is None:
+        raise Unavailable(f"PostgreSQL has counts of {off[0]['sku']} without a ledger: only a backup of it can tell")
     if off:
         raise Unavailable(
             f"PostgreSQL's counts of {off[0]['sku']} are not the sum of its ledger: holdfast reconcile --fix sets them "

@@ -28,6 +28,10 @@ from persistence.products import encode_attributes
 from persistence.sql import queries
 
 
+class OtherCurrency(HoldfastError):
+    """A row would change the currency of variants that no row speaks of."""
+
+
 class _KnownVariant(Struct, frozen=True):
     id: str
     product_id: str
@@ -50,7 +54,7 @@ async def upsert_products(pool: Pool, rows: Sequence[CatalogueRow]) -> Catalogue
     A SKU that has a variant stays with its product. A new one joins the product that the row names, or gets one of its
     own. A product that has, or may get, several variants keeps the base price of its first row, so that the price of a
     variant that no row speaks of never moves. Each SKU may be there once. Doing it again changes nothing. Raises
-    HoldfastError for another currency than such a variant's, and asyncpg's errors.
+    OtherCurrency for another currency than such a variant's, and asyncpg's errors.
     """
     if not rows:
         return CatalogueChanges(0, 0)
@@ -95,14 +99,15 @@ async def _plan(connection: Connection, rows: Sequence[CatalogueRow]) -> _Plan:
 
 
 def _refuse_other_currency(plan: _Plan, products: Sequence[asyncpg.Record]) -> None:
-    """Raise HoldfastError where a product would get another currency, with variants whose price no row speaks of."""
+    """Raise OtherCurrency where a product would get another currency, with variants whose price no row speaks of."""
     told = Counter(product_id for _, product_id, _ in plan.told_variants)
     for product in products:
         row = plan.told_products.get(product["id"])
         if row is not None and row.currency != product["currency"] and told[product["id"]] < product["variants"]:
-            raise HoldfastError(
+            raise OtherCurrency(
                 f"{row.sku} is told in {row.currency}, but its product has other variants, and is sold in "
-                f"{product['currency']}: import its rows in that currency, or all of its variants together"
+                f"{product['currency']}: import its rows in that currency, or all of its variants in rows that follow "
+                "each other; the rows before it are in"
             )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.events import Entry, Event, Poison, read_entry, read_event
-from persistence.flush import apply_events, read_offset, write_memories
+from persistence.flush import apply_events, write_memories
 from persistence.moments import ms_of, timestamp_of
 from persistence.pool import Pool
 from persistence.sql import queries
@@ -60,12 +60,13 @@ async def replay(
     """
     sql = queries("quarantine")
     async with pool.acquire() as connection, connection.transaction():
+        # As a flush does: nobody else writes to the ledger meanwhile, nor begins an epoch.
+        offset = await connection.fetchrow(queries("flush")["lock_offset"], shard)
         row = await connection.fetchrow(sql["lock_quarantined"], shard, epoch, seq)
         if row is None:
             return None
-        offset = await read_offset(connection, shard)
-        if not is_rebuilt and offset is not None and epoch < offset.epoch:
-            return Replay(0, EARLIER.format(epoch=offset.epoch))
+        if not is_rebuilt and offset is not None and epoch < offset["epoch"]:
+            return Replay(0, EARLIER.format(epoch=offset["epoch"]))
         entry = _entry(_read(row), payload)
         failed = [event for event in entry.events if isinstance(event, Poison)]
         if not failed:

@@ -157,10 +157,11 @@ async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta, given_up:
     if meta.epoch is None:
         return
     offset = await read_offset(connection, keys.shard)
-    if not given_up.missing and offset is not None and offset.epoch == meta.epoch and offset.seq < meta.seq:
+    at = (0, 0) if offset is None else (offset.epoch, offset.seq)
+    if not given_up.missing and at < (meta.epoch, meta.seq):
         raise LogGap(
-            f"events are missing in the log: Redis made them up to {meta.epoch}-{meta.seq}, and those after "
-            f"{offset.epoch}-{offset.seq} are nowhere: {WAYS_OUT}"
+            f"events are missing: Redis made them up to {meta.epoch}-{meta.seq}, and PostgreSQL has those up to "
+            f"{at[0]}-{at[1]} only: {WAYS_OUT}"
         )
     waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard)
     if not given_up.quarantined and waiting:

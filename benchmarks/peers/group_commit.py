@@ -51,7 +51,12 @@ class GroupCommit(Noop):
     async def _write_out(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            await self._ask("SET", KEY, b"".join([content for content, _ in batch]))
+            try:
+                await self._ask("SET", KEY, b"".join([content for content, _ in batch]))
+            except (OSError, EOFError) as error:
+                for _, kept in batch:
+                    kept.cancel(f"Redis does not answer: {error}")
+                continue
             for _, kept in batch:
                 if not kept.done():
                     kept.set_result(None)

@@ -56,17 +56,19 @@ WHERE (coalesce(bought.sold, 0), coalesce(bought.returned, 0))
 ORDER BY id, sku LIMIT $2;
 
 -- name: levels_from_ledger
--- Counts set to what the ledger proves.
-UPDATE stock_levels AS level
-SET available = sums.available, reserved = sums.reserved, sold = sums.sold,
-    received = sums.available + sums.reserved + sums.sold, updated_at = now()
+-- Counts set to what the ledger proves, also where there are none.
+INSERT INTO stock_levels AS level (sku, available, reserved, sold, received, updated_at)
+SELECT sku, available, reserved, sold, available + reserved + sold, now()
 FROM (
     SELECT sku, sum(delta_available)::bigint AS available, sum(delta_reserved)::bigint AS reserved,
            sum(delta_sold)::bigint AS sold
     FROM stock_ledger GROUP BY sku
 ) AS sums
-WHERE sums.sku = level.sku
-  AND (level.available, level.reserved, level.sold) IS DISTINCT FROM (sums.available, sums.reserved, sums.sold);
+ON CONFLICT (sku) DO UPDATE
+SET available = excluded.available, reserved = excluded.reserved, sold = excluded.sold, received = excluded.received,
+    updated_at = excluded.updated_at
+WHERE (level.available, level.reserved, level.sold)
+      IS DISTINCT FROM (excluded.available, excluded.reserved, excluded.sold);
 
 -- name: record_audit
 -- What an audit found, in the place of what the one before it found.

@@ -13,7 +13,7 @@ from engine.catalogue import Catalogue
 from engine.coupons import Coupon
 from engine.plans import Answer
 from engine.refusals import Refusal, Refused
-from tests.desk.shop import MUG, TENTH_OFF, Shop
+from tests.desk.shop import MUG, TEE, TENTH_OFF, Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -243,3 +243,18 @@ async def test_what_was_ordered_says_what_its_coupon_took_whatever_becomes_of_th
     shop.remove(TENTH_OFF.id)
     shown = await shop.show(cart)
     assert (shown.total, shown.discount, shown.coupon_note) == (900, 100, None)
+
+
+@pytest.mark.parametrize("is_pending", [False, True])
+async def test_what_was_ordered_at_todays_prices_is_shown_at_those(shop: Shop, *, is_pending: bool) -> None:
+    shop.settings = shop.desk._settings = replace(shop.settings, price_policy="dynamic")
+    shop.put(tenth(kind="fixed_amount", value=900))
+    await shop.stock_up(A=9)
+    cart = await shop.open("bob")
+    await shop.add(cart, "A")
+    await shop.coupon(cart, "TENTH")
+    shop.put(replace(TEE, base_price=9_000))
+    order = await shop.check_out(cart, pending=is_pending)
+    shown = await shop.show(cart)
+    assert (shown.subtotal, shown.discount, shown.total) == (9_000, 900, 8_100)
+    assert (order.record.subtotal, order.record.discount, order.record.total) == (9_000, 900, 8_100)

@@ -292,11 +292,23 @@ async def test_a_refused_addition_is_judged_afresh_under_its_key(shop: Shop) -> 
     assert isinstance(await shop.try_add(cart, "A", 2, keyed=keyed), Answer)
 
 
-async def test_fewer_units_lose_a_price_that_their_number_had_made_though_its_rule_is_gone(shop: Shop) -> None:
-    shop.put(BULK)
+@pytest.mark.parametrize("rule", [BULK, replace(HALF_PRICE, percent=10, min_quantity=5)], ids=["bulk", "seasonal"])
+async def test_fewer_units_lose_a_price_that_their_number_had_made_though_its_rule_is_gone(
+    shop: Shop, rule: Rule
+) -> None:
+    shop.put(rule)
     await shop.stock_up(A=9)
     cart = await shop.open("bob")
     assert priced(await shop.add(cart, "A", 5)) == (1_000, 100, 900, 4_500, False)
-    shop.remove(BULK.id)
+    shop.remove(rule.id)
     assert priced(await shop.set(cart, "A", 5)) == (1_000, 100, 900, 4_500, False)
     assert priced(await shop.set(cart, "A", 1)) == (1_000, 0, 1_000, 1_000, True)
+
+
+async def test_fewer_units_keep_a_price_that_did_not_depend_on_their_number_though_its_rule_is_gone(shop: Shop) -> None:
+    shop.put(HALF_PRICE)
+    await shop.stock_up(A=9)
+    cart = await shop.open("bob")
+    await shop.add(cart, "A", 5)
+    shop.remove(HALF_PRICE.id)
+    assert priced(await shop.set(cart, "A", 1)) == (1_000, 500, 500, 500, False)

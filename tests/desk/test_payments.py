@@ -341,6 +341,8 @@ async def test_a_second_payment_of_an_order_has_to_go_back_and_is_told_once(shop
     third = await shop.pay(order, "succeeded", "tx-3")
     assert third.record.refund_reason == "paid again, by tx-2; paid again, by tx-3"
     assert await shop.counts("A") == (7, 0, 2)
+    canceled = await shop.move(order, "canceled")
+    assert canceled.record.refund_reason == f"{third.record.refund_reason}; canceled after it was paid"
 
 
 @pytest.mark.parametrize("news", ["processing", "requires_action", "failed", "canceled"])

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import msgspec
@@ -19,11 +24,13 @@ from persistence.audit import set_levels_from_ledger
 from persistence.flush import drain_once
 from persistence.quarantine import Replay
 from persistence.rebuild import GivenUp
+from persistence.sql import queries
 from tests.persistence.forging import lose_second, spoil_last
 from tests.system import System
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).resolve().parents[2]
 SEVEN_MORE = "UPDATE stock_levels SET available = available + 7, received = received + 7"
 
 
@@ -79,7 +86,7 @@ async def test_a_rebuild_does_not_undo_sales_whose_events_are_nowhere_unless_the
     await system.flush()
     await sell(system, "A", 3)
     await system.raw.delete(system.keys.events)
-    with pytest.raises(LogGap, match=r"made them up to 1-3, and those after 1-1 are nowhere.*--give-up-missing"):
+    with pytest.raises(LogGap, match=r"up to 1-3, and PostgreSQL has those up to 1-1 only.*--give-up-missing"):
         await verification.rebuild(system.settings, system.pool)
     assert await system.counts("A") == (7, 0, 3)
     await verification.rebuild(system.settings, system.pool, given_up=GivenUp(missing=True))
@@ -165,3 +172,78 @@ async def test_a_replay_of_an_entry_brings_the_answers_of_its_keys_along(system:
     again = await system.shard.adjust(request)
     assert isinstance(again, StockAnswer) and again.replayed
     assert await system.counts("A") == (15, 0, 0)
+
+
+async def test_a_rebuild_does_not_go_back_to_an_earlier_epoch_of_postgresql_either(system: System) -> None:
+    await system.create("A", 10)
+    await system.flush()
+    await verification.rebuild(system.settings, system.pool)
+    await system.verify()
+    await sell(system, "A", 3)
+    await system.flush()
+    await system.pool.execute("UPDATE flush_offsets SET epoch = 1, seq = 1")
+    await system.pool.execute("DELETE FROM stock_ledger WHERE epoch = 2")
+    await system.pool.execute("UPDATE stock_levels SET available = 10, sold = 0")
+    with pytest.raises(LogGap, match="PostgreSQL has those up to 1-1 only"):
+        await verification.rebuild(system.settings, system.pool)
+    await system.pool.execute("DELETE FROM flush_offsets")
+    with pytest.raises(LogGap, match="PostgreSQL has those up to 0-0 only"):
+        await verification.rebuild(system.settings, system.pool)
+    assert await system.raw.hget(system.keys.meta, "epoch") == "2"
+
+
+async def test_a_replay_and_the_mending_of_counts_wait_for_each_other(system: System) -> None:
+    await system.create("A", 10)
+    await sell(system, "A", 2)
+    told = msgspec.json.encode(msgspec.json.decode(await spoil_last(system))[0]).decode()
+    await system.flush()
+    (item,) = await quarantine.waiting(system.pool)
+    async with system.pool.acquire() as connection, connection.transaction():
+        await connection.execute(queries("flush")["lock_offset"], 0)
+        replaying = asyncio.create_task(quarantine.replay(system.pool, 0, item.epoch, item.seq, told))
+        done, _ = await asyncio.wait({replaying}, timeout=0.3)
+        assert not done
+    assert await replaying == Replay(1, None)
+
+
+async def test_counts_that_are_gone_come_back_from_the_ledger_and_a_ledger_that_is_gone_is_told(system: System) -> None:
+    for sku in ("A", "B"):
+        await system.create(sku, 10)
+    await system.flush()
+    await system.pool.execute("DELETE FROM stock_levels WHERE sku = 'A'")
+    mended = await run(system.settings, fix=True)
+    assert (mended.levels_mended, mended.rebuilt, mended.audit.is_clean) == (1, True, True)
+    await system.verify()
+    assert await system.counts("A") == (10, 0, 0)
+    await system.pool.execute("DELETE FROM stock_ledger WHERE sku = 'B'")
+    with pytest.raises(Unavailable, match="counts of B without a ledger"):
+        await verification.rebuild(system.settings, system.pool)
+
+
+async def test_the_command_replays_an_event_of_an_earlier_epoch_and_rebuilds(system: System) -> None:
+    await system.create("A", 10)
+    await sell(system, "A", 2)
+    told = msgspec.json.encode(msgspec.json.decode(await spoil_last(system))[0])
+    await system.flush()
+    await system.raw.flushall()
+    await system.verify()
+    (item,) = await quarantine.waiting(system.pool)
+    with NamedTemporaryFile(suffix=".json") as payload:
+        payload.write(told)
+        payload.flush()
+        place = f"{item.epoch}-{item.seq}"
+        arguments = ("quarantine", "replay", place, "--payload", payload.name, "--rebuild", "--json")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **system.settings.to_environment()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, '{"events":1,"reason":null}\n'), done.stderr
+    await system.verify()
+    assert await system.counts("A") == (8, 0, 2)
+    assert (await system.audit()).is_clean
