@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, post, put
@@ -175,7 +175,7 @@ async def update(resources: Resources, headers: RawHeaders, code: str, body: Cou
         refusal = unmet(headers, coupon.version)
         if refusal is None and code_key(body.code) != code_key(coupon.code):
             refusal = invalid("code", "the code of a coupon cannot change, only its case of letters")
-        refusal = refusal or _judge(change.catalogue, body)
+        refusal = refusal or _judge(change.catalogue, body, coupon.applicable_products or ())
         if refusal is not None:
             return refusal
         wanted = replace(coupon, **_fields(body), version=change.version)
@@ -205,12 +205,12 @@ def unknown_coupon(code: str) -> Problem:
     return problem("unknown-coupon", f"There is no coupon {code[:MAX_CODE_LENGTH]}.")
 
 
-def _judge(catalogue: Catalogue, body: CouponRequest) -> Problem | None:
-    """Why there cannot be such a coupon."""
+def _judge(catalogue: Catalogue, body: CouponRequest, before: Collection[str] = ()) -> Problem | None:
+    """Why there cannot be such a coupon; products that it was for `before` may be gone, and stay."""
     if body.kind == "percentage" and body.value > WHOLE_PERCENT:
         return invalid("value", f"a percentage is at most {WHOLE_PERCENT}")
     for index, product_id in enumerate(body.applicable_products or ()):
-        if catalogue.product(product_id) is None:
+        if product_id not in before and catalogue.product(product_id) is None:
             return invalid(f"applicable_products[{index}]", "there is no such product")
     return judge_window("valid_from", body.valid_from, "valid_until", body.valid_until)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, post, put
@@ -165,7 +166,7 @@ async def update(resources: Resources, headers: RawHeaders, rule_id: str, body: 
         rule = change.catalogue.rule(rule_id)
         if rule is None:
             return unknown_rule(rule_id)
-        refusal = unmet(headers, rule.version) or _judge(change.catalogue, body)
+        refusal = unmet(headers, rule.version) or _judge(change.catalogue, body, rule)
         if refusal is not None:
             return refusal
         wanted = replace(rule, **_fields(body), version=change.version)
@@ -195,10 +196,10 @@ def unknown_rule(rule_id: str) -> Problem:
     return problem("unknown-rule", f"There is no pricing rule {rule_id[:MAX_ID_LENGTH]}.")
 
 
-def _judge(catalogue: Catalogue, body: RuleRequest) -> Problem | None:
-    """Why there cannot be such a rule."""
+def _judge(catalogue: Catalogue, body: RuleRequest, before: Rule | None = None) -> Problem | None:
+    """Why there cannot be such a rule, or it cannot become such a one; what it is for may be gone, and stays."""
     window = judge_window("starts_at", body.starts_at, "ends_at", body.ends_at)
-    return window or _judge_effect(body) or _judge_subject(catalogue, body)
+    return window or _judge_effect(body) or _judge_subject(catalogue, body, before)
 
 
 def _judge_effect(body: RuleRequest) -> Problem | None:
@@ -216,13 +217,17 @@ def _judge_effect(body: RuleRequest) -> Problem | None:
     return None if foreign is None else invalid(foreign, f"a rule of kind {body.kind} takes {' and '.join(wanted)}")
 
 
-def _judge_subject(catalogue: Catalogue, body: RuleRequest) -> Problem | None:
-    if body.product_id is not None and catalogue.product(body.product_id) is None:
-        return invalid("product_id", "there is no such product")
-    if body.variant_id is not None and catalogue.variant(body.variant_id) is None:
-        return invalid("variant_id", "there is no such variant")
-    if body.category_id is not None and catalogue.category(body.category_id) is None:
-        return invalid("category_id", "there is no such category")
+def _judge_subject(catalogue: Catalogue, body: RuleRequest, before: Rule | None) -> Problem | None:
+    finders: dict[str, Callable[[str], object]] = {
+        "product": catalogue.product,
+        "variant": catalogue.variant,
+        "category": catalogue.category,
+    }
+    for noun, find in finders.items():
+        field = f"{noun}_id"
+        wanted = getattr(body, field)
+        if wanted is not None and wanted != getattr(before, field, None) and find(wanted) is None:
+            return invalid(field, f"there is no such {noun}")
     return None
 
 

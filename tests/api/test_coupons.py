@@ -46,6 +46,17 @@ def use(api: Api, code: str, times: int) -> None:
         client.hincrby(Keys(0).coupons, id_of(api, code), times)
 
 
+def test_a_coupon_for_a_product_that_is_gone_can_be_changed_but_not_be_for_another_that_is(api: Api) -> None:
+    gone = [make_product(api)["id"] for _ in range(2)]
+    found = coupon(api, applicable_products=gone[:1])
+    for product_id in gone:
+        assert api.client.delete(f"/api/v1/products/{product_id}").status_code == 204
+    url, body = f"{COUPONS}/{found['code']}", {"code": found["code"], **TEN_PERCENT}
+    assert api.client.put(url, json={**body, "applicable_products": gone[:1], "value": 5}).json()["value"] == 5
+    refused = api.client.put(url, json={**body, "applicable_products": gone})
+    assert assert_problem(refused, 400, "validation-failed")["errors"][0]["field"] == "applicable_products[1]"
+
+
 def test_a_coupon_is_answered_with_everything_that_was_said_of_it(api: Api) -> None:
     product = make_product(api)
     body = {
@@ -173,8 +184,8 @@ def test_a_product_that_was_deleted_is_refused_and_the_coupon_that_names_it_stay
     first = coupon(api, applicable_products=[product["id"]])
     assert api.client.delete(f"/api/v1/products/{product['id']}").status_code == 204
     assert made(api.client.get(f"{COUPONS}/{first['code']}"), 200)["applicable_products"] == [product["id"]]
-    body = {**TEN_PERCENT, "code": first["code"], "applicable_products": [product["id"]]}
-    refused = assert_problem(api.client.put(f"{COUPONS}/{first['code']}", json=body), 400, "validation-failed")
+    body = {**TEN_PERCENT, "code": name("CODE"), "applicable_products": [product["id"]]}
+    refused = assert_problem(api.client.post(COUPONS, json=body), 400, "validation-failed")
     assert refused["errors"][0]["field"] == "applicable_products[0]"
 
 

@@ -121,6 +121,18 @@ def test_a_rule_is_read_listed_replaced_and_deleted(api: Api) -> None:
         assert_problem(again, 404, "unknown-rule")
 
 
+def test_a_rule_for_what_is_gone_can_be_switched_off_but_not_made_for_something_else_that_is(api: Api) -> None:
+    gone = [created(api, "/api/v1/products", {"name": "Gone", "base_price": 100, "currency": "EUR"}) for _ in range(2)]
+    body = {"name": "Sale", "kind": "promo", "percent": 10, "product_id": gone[0]["id"]}
+    made = created(api, RULES, body)
+    for product in gone:
+        assert api.client.delete(f"/api/v1/products/{product['id']}").status_code == 204
+    switched = api.client.put(f"{RULES}/{made['id']}", json={**body, "active": False})
+    assert (switched.status_code, switched.json()["active"]) == (200, False)
+    other = api.client.put(f"{RULES}/{made['id']}", json={**body, "product_id": gone[1]["id"]})
+    assert_problem(other, 400, "validation-failed")
+
+
 def test_a_rule_asked_for_twice_is_made_once(api: Api) -> None:
     headers = {"Idempotency-Key": uuid4().hex}
     body = {"name": "Once", "kind": "tier", "user_tier": "VIP", "percent": 1}
