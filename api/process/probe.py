@@ -70,6 +70,7 @@ class Probe:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 memory = await redis.info("memory")
+                replicas = await self._replicas_missing(redis)
         except (RedisError, OSError, TimeoutError) as error:
             shard.suspended = "Redis does not answer"
             return self._down("redis", f"Redis is unavailable: {error!r}")
@@ -79,7 +80,15 @@ class Probe:
             shard.turned_away = "Redis is nearly out of memory"
             return self._down("redis", shard.turned_away)
         shard.turned_away = None
-        return self._up("redis")
+        return self._up("redis") if replicas is None else self._down("redis", replicas)
+
+    async def _replicas_missing(self, redis: Redis) -> str | None:
+        """Why no hold can be confirmed, where replicas must confirm each; None where nothing is missing."""
+        needed = self._settings.reserve_replicas
+        if not needed:
+            return None
+        found = int((await redis.info("replication"))["connected_slaves"])
+        return None if found >= needed else f"Redis has {found} of the {needed} replicas that must confirm a hold"
 
     async def _look_at_both(self) -> tuple[Backlog | None, Component]:
         """The backlog, and after it PostgreSQL: what Redis had let go of by then, PostgreSQL has."""

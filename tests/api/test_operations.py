@@ -130,6 +130,21 @@ def test_a_postgresql_that_was_put_back_while_the_api_runs_is_noticed_and_nothin
     _wait_for(lambda: own_api.client.post("/api/v1/holds", json=body).status_code == 201)
 
 
+def test_an_api_whose_holds_no_replica_confirms_is_not_ready(own_settings: Settings, tmp_path: Path) -> None:
+    settings = replace(own_settings, reserve_replicas=1, replica_timeout_ms=50)
+    with running_api(settings, tmp_path / "alone.log", is_ready=False) as alone:
+        _wait_for(lambda: _detail_of_redis(alone) == "Redis has 0 of the 1 replicas that must confirm a hold")
+        assert alone.client.get("/readyz").status_code == 503
+
+
+def _detail_of_redis(api: Api) -> str | None:
+    try:
+        detail: str | None = api.client.get("/readyz").json()["components"]["redis"]["detail"]
+    except (httpx.TransportError, KeyError):
+        return None
+    return detail
+
+
 def test_no_client_can_add_a_label(api: Api) -> None:
     for path in ("/nothing-here", "/api/v1/nothing/there", "/api/v1/stock/some-unknown-sku"):
         api.client.get(path)
