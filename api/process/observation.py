@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from litestar import Litestar
 from litestar.enums import ScopeType
@@ -22,6 +23,7 @@ from api.serving.wire import CLOSING
 log = logging.getLogger("holdfast.access")
 
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
+_ESCAPED_SLASH = re.compile(rb"%2[fF]")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 Headers = list[tuple[bytes, bytes]]
@@ -61,7 +63,10 @@ class Observer:
 
 
 class Observed:
-    """Wraps Litestar. HEAD is served as GET without the body (the server leaves it out)."""
+    """Wraps Litestar. HEAD is served as GET without the body (the server leaves it out).
+
+    A slash that is escaped is part of a name, not a border between two: it stays escaped, and names nothing.
+    """
 
     def __init__(self, app: Litestar, observer: Observer) -> None:
         self._app: ASGIApp = app
@@ -96,6 +101,8 @@ class Observed:
         inner: HTTPScope = scope.copy()
         if method == "HEAD":
             inner["method"] = "GET"
+        if len(parts := _ESCAPED_SLASH.split(scope["raw_path"])) > 1:
+            inner["path"] = "%2F".join(unquote(part.decode("ascii", "replace")) for part in parts)
         try:
             await self._app(inner, receive, send_observed)
         finally:

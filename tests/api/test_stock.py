@@ -98,6 +98,16 @@ def test_reading_an_unknown_sku_is_404_however_odd_it_is(api: Api, sku: str, suf
     assert_problem(api.client.get(f"/api/v1/stock/{sku}{suffix}"), 404, "unknown-sku")
 
 
+@pytest.mark.parametrize("escaped", ["%2F", "%2f"])
+def test_an_escaped_slash_is_part_of_a_name_and_leads_to_no_other_route(api: Api, escaped: str) -> None:
+    sku = api.create(3)
+    assert api.client.get(f"/api/v1/stock/{sku}/ledger").status_code == 200
+    assert_problem(api.client.get(f"/api/v1/stock/{sku}{escaped}ledger"), 404, "unknown-sku")
+    assert_problem(api.client.get(f"/api/v1/stock/{escaped}"), 404, "unknown-sku")
+    assert_problem(api.client.get(f"/api/v1{escaped}stock/{sku}"), 404, "not-found")
+    assert api.client.get(f"/api/v1/stock/{sku[:-1]}%{ord(sku[-1]):02X}").json()["sku"] == sku
+
+
 def test_adjusting_an_unknown_sku_is_404(api: Api) -> None:
     body = {"delta": 1, "reason": "x"}
     assert_problem(api.client.post("/api/v1/stock/no-one/adjustments", json=body, headers=_key()), 404, "unknown-sku")
