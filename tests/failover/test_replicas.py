@@ -145,7 +145,7 @@ async def test_a_server_that_restarts_goes_on_in_its_epoch_and_under_sentinels_i
     for url, epoch in ((servers.master.url, 1), (servers.url, 2), (servers.master.url, 2)):
         servers.master.kill()
         servers.master.start()
-        assert wait_until(lambda: servers.master.told("role") == "master", 5)
+        assert wait_until(lambda: servers.master.told("role") == "master" and servers.is_master_seen(), 5)
         async with open_system(replace(settings, redis_url=url)) as system:
             assert (system.fence.epoch, await system.counts("A")) == (epoch, (10, 0, 0))
 
