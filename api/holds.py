@@ -150,8 +150,8 @@ async def place(resources: Resources, caller: Caller, key: str | None, body: Wan
         name = derive_token(caller.client, "reserve", key)
         token, also = generations(name, now_ms(), resources.settings.retention_s)
         named = claim.reserve(token, claim.fingerprint, also)
-    if caller.quota is not None:  # asked here too, since to await nothing costs as well
-        await caller.charge_customer(body.customer_id)
+    if caller.quota is not None:  # asked here, since to await nothing costs as well
+        await caller.quota.charge_customer(body.customer_id)
     answer = await resources.shard.reserve(named)
     resources.metrics.count_hold("reserve", outcome_of(answer))
     return refused(answer) if isinstance(answer, Refused) else Reply(201, view(answer.hold), replayed=answer.replayed)

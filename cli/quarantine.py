@@ -28,13 +28,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_waiting(*, as_json: bool) -> None:
     """Show what is set aside, the first thousand in the order in which they must be replayed."""
-    waiting = with_database(quarantine.waiting)
+    waiting, count = with_database(_look)
     if as_json:
         click.echo(msgspec.json.encode(waiting).decode())
         return
     for item in waiting:
         click.echo(f"{item.epoch}-{item.seq}  {item.kind}  {item.reason}\n    {item.payload}")
-    click.echo(f"{with_database(quarantine.count)} set aside")
+    click.echo(f"{count} set aside")
+
+
+async def _look(pool: Pool) -> tuple[list[quarantine.Quarantined], int]:
+    return await quarantine.waiting(pool), await quarantine.count(pool)
 
 
 @command.command("replay")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import click
 import msgspec
 
+from cli.database import with_database
 from cli.runtime import settings_for_command
-from engine.settings import Settings, read_settings
+from engine.settings import read_settings
 from persistence import fence
-from persistence.pool import connect
-from persistence.rebuild import GivenUp, Rebuilt
+from persistence.rebuild import GivenUp
 
 
 @click.command("rebuild")
@@ -38,7 +37,8 @@ def command(*, give_up_quarantined: bool, give_up_missing: bool, as_json: bool) 
     """
     settings = settings_for_command(read_settings())
     started = time.monotonic()
-    rebuilt = asyncio.run(_rebuild(settings, GivenUp(quarantined=give_up_quarantined, missing=give_up_missing)))
+    given_up = GivenUp(quarantined=give_up_quarantined, missing=give_up_missing)
+    rebuilt = with_database(lambda pool: fence.rebuild(settings, pool, given_up=given_up), settings.database_pool)
     took_s = time.monotonic() - started
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(rebuilt), "took_s": round(took_s, 3)}).decode())
@@ -49,11 +49,3 @@ def command(*, give_up_quarantined: bool, give_up_missing: bool, as_json: bool) 
         f"{rebuilt.coupons} coupon counts; {rebuilt.drained_events} events were applied first; "
         f"epoch {rebuilt.epoch} began"
     )
-
-
-async def _rebuild(settings: Settings, given_up: GivenUp) -> Rebuilt:
-    pool = await connect(settings.require_database_url(), settings.database_pool)
-    try:
-        return await fence.rebuild(settings, pool, given_up=given_up)
-    finally:
-        await pool.close()

@@ -96,9 +96,17 @@ def write_runtime(data_dir: Path, runtime: Runtime, *, is_ready: bool = True) ->
         starting_path(data_dir).unlink(missing_ok=True)
 
 
-def read_runtime(data_dir: Path, *, is_ready: bool = True) -> Runtime | None:
-    """The file's content, whether or not it is of a system that still runs."""
-    path = runtime_path(data_dir) if is_ready else starting_path(data_dir)
+def read_runtime(data_dir: Path) -> Runtime | None:
+    """What is said of a system that was ready, whether or not it still runs."""
+    return _read(runtime_path(data_dir))
+
+
+def read_started(data_dir: Path) -> Runtime | None:
+    """What is said of a system whose servers were started, whether or not it was ready, and still runs."""
+    return _read(runtime_path(data_dir)) or _read(starting_path(data_dir))
+
+
+def _read(path: Path) -> Runtime | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Runtime)
     except (OSError, msgspec.DecodeError):
@@ -113,9 +121,7 @@ def remove_runtime(data_dir: Path) -> None:
 def find_running(settings: Settings) -> Runtime | None:
     """The system that `up` runs on this data directory, as soon as its servers do."""
     data_dir = Path(settings.data_dir)
-    if not is_running(data_dir):
-        return None
-    return read_runtime(data_dir) or read_runtime(data_dir, is_ready=False)
+    return read_started(data_dir) if is_running(data_dir) else None
 
 
 def settings_for_command(settings: Settings) -> Settings:

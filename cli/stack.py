@@ -16,7 +16,7 @@ import psutil
 from cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from cli.embedded_server import EmbeddedServer
 from cli.processes import kill_family, spawn, wait_until
-from cli.runtime import Pids, read_runtime, remove_runtime
+from cli.runtime import Pids, read_started, remove_runtime
 from cli.supervisor import ProcessSpec
 from engine.settings import Settings, SettingsError
 
@@ -147,7 +147,7 @@ def end_leftovers(data_dir: Path) -> None:
 
     Call it with the lock of the directory held.
     """
-    left = read_runtime(data_dir) or read_runtime(data_dir, is_ready=False)
+    left = read_started(data_dir)
     if left is None:
         return
     candidates = [*left.pids.api, *left.pids.worker, *([left.pids.scheduler] if left.pids.scheduler else [])]

@@ -12,6 +12,7 @@ from engine.carts import (
     CartRecord,
     Scene,
     known_cart,
+    priced_as,
     put_cart,
     renewed,
     shown,
@@ -127,19 +128,8 @@ def _line(
     if old is None:
         return line
     if quantity <= old.quantity and scene.keeps_price(old, quantity, price):
-        return _keeping_price(line, old)
+        return replace(priced_as(line, old), is_of_quantity=old.is_of_quantity)
     return replace(line, price_changed=scene.is_repriced(old))
-
-
-def _keeping_price(line: CartLine, old: CartLine) -> CartLine:
-    return replace(
-        line,
-        unit_price=old.unit_price,
-        discount=old.discount,
-        final_price=old.final_price,
-        applied_rules=old.applied_rules,
-        is_of_quantity=old.is_of_quantity,
-    )
 
 
 def _times(scene: Scene, old: CartLine | None, *, is_fewer: bool) -> tuple[int, int]:

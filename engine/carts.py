@@ -321,6 +321,17 @@ def _life_ms(scene: Scene, record: CartRecord) -> int:
     return life_s * 1000
 
 
+def priced_as(line: CartLine, price: Price | CartItem | CartLine) -> CartLine:
+    """The line at the price of something else."""
+    return replace(
+        line,
+        unit_price=price.unit_price,
+        discount=price.discount,
+        final_price=price.final_price,
+        applied_rules=price.applied_rules,
+    )
+
+
 def unheld(record: CartRecord) -> tuple[CartLine, ...]:
     """Its lines, for which nothing is held any more."""
     return tuple(replace(line, hold="", until_ms=0) for line in record.lines)

@@ -15,6 +15,7 @@ from engine.carts import (
     known_cart,
     over,
     price_changes,
+    priced_as,
     put_cart,
     renewed,
     unheld,
@@ -86,16 +87,7 @@ def plan_checkout(scene: Scene, token: str, record: CartRecord, request: Checkou
 
 def _as_ordered(record: CartRecord, cart: Cart) -> tuple[CartLine, ...]:
     """The cart's lines at the prices that they are ordered at."""
-    return tuple(
-        replace(
-            line,
-            unit_price=item.unit_price,
-            discount=item.discount,
-            final_price=item.final_price,
-            applied_rules=item.applied_rules,
-        )
-        for line, item in zip(record.lines, cart.items, strict=True)
-    )
+    return tuple(priced_as(line, item) for line, item in zip(record.lines, cart.items, strict=True))
 
 
 def _refusal(scene: Scene, record: CartRecord, cart: Cart) -> Refused | None:

@@ -276,16 +276,13 @@ class Desk:
 
     async def lapse(self, catalogue: Catalogue, token: str) -> bool:
         """Cancel an order whose payment window is over; False where there is nothing to cancel."""
-        before = await self._order(token, None)
-        if before[0] is None:
-            # Neither side knows the order any more: its window must not stand before those of others.
-            await self._shard.trade(Trade(window=(token, payments.NO_WINDOW)))
-            return False
-        if not before[0].order.record.is_waiting:
+        before, _, _ = await self._order(token, None)
+        if before is None or not before.order.record.is_waiting:
+            # Nobody knows the order any more, or it waits no more: its window must not stand before those of others.
             await self._shard.trade(Trade(window=(token, payments.NO_WINDOW)))
             return False
         answer = await self._change_order(catalogue, token, payments.plan_lapse, None)
-        return isinstance(answer, Answer) and answer.value.record.version > before[0].order.record.version
+        return isinstance(answer, Answer) and answer.value.record.version > before.order.record.version
 
     async def lapse_due(self, catalogue: Catalogue, limit: int = LAPSE_AT_ONCE) -> int:
         """Cancel at most `limit` orders whose payment window is over; returns how many.

@@ -17,6 +17,7 @@ from engine.carts import (
     Scene,
     known_cart,
     over,
+    priced_as,
     put_cart,
     renewed,
     shown,
@@ -148,11 +149,7 @@ def _merged(scene: Scene, line: CartLine, old: CartLine | None, quantity: int) -
     ):
         return merged
     return replace(
-        merged,
-        unit_price=today.unit_price,
-        discount=today.discount,
-        final_price=today.final_price,
-        applied_rules=today.applied_rules,
+        priced_as(merged, today),
         price_changed=any(scene.is_repriced(each) for each in of_units),
         is_of_quantity=scene.is_of_quantity(today),
     )

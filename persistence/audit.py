@@ -150,9 +150,9 @@ async def record(pool: Pool, shard: int, found: Audit, orphans_unproven: int) ->
     await pool.execute(queries("audit")["record_audit"], shard, found.epoch, found.seq, *sums)
 
 
-async def read_last(pool: Pool, shard: int) -> LastAudit | None:
+async def read_last(connection: Pool | Connection, shard: int) -> LastAudit | None:
     """What the last audit found, None before the first one."""
-    row = await pool.fetchrow(queries("audit")["read_last_audit"], shard)
+    row = await connection.fetchrow(queries("audit")["read_last_audit"], shard)
     return None if row is None else LastAudit(*row)
 
 

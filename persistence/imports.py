@@ -32,12 +32,6 @@ class OtherCurrency(HoldfastError):
     """A row would change the currency of variants that no row speaks of."""
 
 
-class _KnownVariant(Struct, frozen=True):
-    id: str
-    product_id: str
-    siblings: int
-
-
 class _Plan(Struct):
     """What the rows come to; a product's first row speaks for it."""
 
@@ -70,19 +64,19 @@ async def upsert_products(pool: Pool, rows: Sequence[CatalogueRow]) -> Catalogue
 async def _plan(connection: Connection, rows: Sequence[CatalogueRow]) -> _Plan:
     sql = queries("imports")
     found = await connection.fetch(sql["find_variants"], [row.sku for row in rows])
-    variants = {row["sku"]: _KnownVariant(row["id"], row["product_id"], row["siblings"]) for row in found}
+    variants = {row["sku"]: row for row in found}
     handles = [row.product for row in rows if row.product is not None]
-    products = await connection.fetch(sql["find_products"], [v.product_id for v in variants.values()], handles)
+    products = await connection.fetch(sql["find_products"], [row["product_id"] for row in found], handles)
     of_handle = {row["handle"]: row["id"] for row in products if row["handle"] is not None}
-    shared = set(of_handle.values())
+    shared = {row["id"] for row in products if row["handle"] is not None or row["variants"] > 1}
     plan = _Plan(base_prices={row["id"]: row["base_price"] for row in products})
     for row in rows:
         variant = variants.get(row.sku)
         if variant is not None:
-            product_id = variant.product_id
-            if variant.siblings == 1 and product_id not in shared:
+            product_id = variant["product_id"]
+            if product_id not in shared:
                 plan.base_prices[product_id] = row.price_minor
-            plan.told_variants.append((variant.id, product_id, row))
+            plan.told_variants.append((variant["id"], product_id, row))
         else:
             known = None if row.product is None else of_handle.get(row.product)
             product_id = known or PRODUCT_PREFIX + fresh_token()

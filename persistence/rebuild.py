@@ -163,7 +163,7 @@ async def _refuse_loss(connection: Connection, keys: Keys, meta: Meta, given_up:
             f"events are missing: Redis made them up to {meta.epoch}-{meta.seq}, and PostgreSQL has those up to "
             f"{at[0]}-{at[1]} only: {WAYS_OUT}"
         )
-    waiting = await connection.fetchval(queries("quarantine")["count_unknown"], keys.shard)
+    waiting = await connection.fetchval(queries("quarantine")["count_quarantined"])
     if not given_up.quarantined and waiting:
         raise Unavailable(
             f"{waiting} events are set aside, and perhaps only Redis has what they changed: replay them first "

@@ -110,9 +110,9 @@ class Probe:
         return self._up("postgresql")
 
     async def _read(self, pool: Pool) -> tuple[LastAudit | None, Offset | None]:
+        shard = self._shard.keys.shard
         async with pool.acquire() as connection:
-            offset = await read_offset(connection, self._shard.keys.shard)
-        return await read_last(pool, self._shard.keys.shard), offset
+            return await read_last(connection, shard), await read_offset(connection, shard)
 
     async def _look_at_backlog(self) -> Backlog | None:
         try:

@@ -1,11 +1,9 @@
 -- name: find_variants
--- Which product each of these SKUs is a variant of, and how many variants that has.
-SELECT variant.sku, variant.id, variant.product_id,
-       (SELECT count(*) FROM variants AS sibling WHERE sibling.product_id = variant.product_id) AS siblings
-FROM variants AS variant WHERE variant.sku = ANY ($1::text[]);
+-- Which product each of these SKUs is a variant of.
+SELECT sku, id, product_id FROM variants WHERE sku = ANY ($1::text[]);
 
 -- name: find_products
--- The products of these ids, and those that files call by these handles.
+-- The products of these ids, and those that files call by these handles, with how many variants each has.
 SELECT id, handle, base_price, currency,
        (SELECT count(*) FROM variants WHERE variants.product_id = products.id) AS variants
 FROM products WHERE id = ANY ($1::text[]) OR handle = ANY ($2::text[]);

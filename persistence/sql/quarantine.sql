@@ -16,10 +16,6 @@ FROM flush_quarantine WHERE shard = $1 AND epoch = $2 AND seq = $3 AND replayed_
 -- It is applied now.
 UPDATE flush_quarantine SET replayed_at = now() WHERE shard = $1 AND epoch = $2 AND seq = $3;
 
--- name: count_unknown
--- What is set aside of a shard: it may be that only Redis has what these events changed, in a later epoch too.
-SELECT count(*) FROM flush_quarantine WHERE shard = $1 AND replayed_at IS NULL;
-
 -- name: give_up
 -- What is set aside of earlier epochs waits for a replay no more.
 UPDATE flush_quarantine SET replayed_at = now(), reason = 'given up for a rebuild: ' || reason
